@@ -1,0 +1,185 @@
+"""Thin shells around `TickStream`: one for ``redis.Redis``, one for ``redis.asyncio.Redis``.
+
+Any client of redis-py will do (TLS, Sentinel, Cluster, ACL user): it is passed in and stays the caller's. After a
+broken connection the shell subscribes again and takes a new snapshot, so the events go on with a `Snapshot`; what
+changed in between is in it.
+
+::
+
+    with Subscriber(redis.Redis.from_url(url), ["ticker:nifty:options"]) as ticks:
+        for event in ticks.events():
+            match event:
+                case Snapshot(channel, rows): ...
+                case Update(channel, row, source): ...
+                case Lost(): ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+import redis
+import redis.asyncio as aioredis
+
+from ticker_client.keys import last_values_key, numbers_key
+from ticker_client.stream import SETTLE_S, Event, TickStream
+
+WAIT_FIRST_S: Final = 0.1
+WAIT_MAX_S: Final = 5.0
+POLL_S: Final = 1.0  # how long one read waits; only bounds how soon `close` is noticed
+_REFUSED: Final = (redis.AuthenticationError, redis.exceptions.AuthorizationError)  # connection errors by name only
+_BROKEN: Final = (redis.ConnectionError, redis.TimeoutError, OSError)
+
+
+class _Shell:
+    """What both shells share: which channels, and what a reply means."""
+
+    def __init__(self, channels: Sequence[str], settle_s: float) -> None:
+        assert channels, "at least one channel"
+        self.stream = TickStream(settle_s=settle_s)
+        self.channels = tuple(dict.fromkeys(channels))
+        self.reconnects = 0
+        self._closed = False
+        self._wait_s = WAIT_FIRST_S
+
+    def _take(self, reply: Mapping[str, Any] | None) -> tuple[str, list[Event] | None]:
+        """(channel, events); `None` for events: the subscription is in force, read the snapshot."""
+        if reply is None:
+            return "", []
+        channel = reply["channel"]
+        name = channel.decode() if isinstance(channel, bytes) else str(channel)
+        match reply["type"]:
+            case "subscribe":
+                self.stream.subscribed(name)
+                return name, None
+            case "message":
+                return name, self.stream.message(name, reply["data"])
+        return name, []
+
+    def _next_wait_s(self) -> float:
+        self.reconnects += 1
+        wait_s, self._wait_s = self._wait_s, min(2 * self._wait_s, WAIT_MAX_S)
+        return wait_s
+
+
+class Subscriber(_Shell):
+    """Events of some channels, synchronously.
+
+    Parameters
+    ----------
+    client
+        A client of redis-py.
+    channels
+        Names with their prefix, e.g. ``ticker:nifty:options``.
+    settle_s
+        See `TickStream`.
+    """
+
+    def __init__(self, client: redis.Redis, channels: Sequence[str], *, settle_s: float = SETTLE_S) -> None:
+        super().__init__(channels, settle_s)
+        self._client = client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End `events` at its next step."""
+        self._closed = True
+
+    def events(self, *, reconnect: bool = True) -> Iterator[Event]:
+        """Snapshots, then updates, for as long as nobody calls `close`.
+
+        Parameters
+        ----------
+        reconnect
+            Whether a broken connection is made again; otherwise its error is raised. A wrong password always is.
+        """
+        while not self._closed:
+            pubsub = self._client.pubsub()  # type: ignore[no-untyped-call]
+            try:
+                pubsub.subscribe(*self.channels)
+                while not self._closed:
+                    name, events = self._take(pubsub.get_message(timeout=POLL_S))
+                    if events is None:
+                        with self._client.pipeline(transaction=True) as pipe:
+                            pipe.hgetall(last_values_key(name))
+                            pipe.hgetall(numbers_key(name))
+                            values, numbers = pipe.execute()
+                        events = self.stream.snapshot(name, values, numbers)
+                        self._wait_s = WAIT_FIRST_S
+                    yield from events
+            except _BROKEN as error:
+                if not reconnect or isinstance(error, _REFUSED):
+                    raise
+                time.sleep(self._next_wait_s())
+            finally:
+                pubsub.close()
+
+
+class AsyncSubscriber(_Shell):
+    """Events of some channels, in asyncio.
+
+    Parameters
+    ----------
+    client
+        An asyncio client of redis-py.
+    channels
+        Names with their prefix.
+    settle_s
+        See `TickStream`.
+    """
+
+    def __init__(self, client: aioredis.Redis, channels: Sequence[str], *, settle_s: float = SETTLE_S) -> None:
+        super().__init__(channels, settle_s)
+        self._client = client
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End `events` at its next step."""
+        self._closed = True
+
+    async def events(self, *, reconnect: bool = True) -> AsyncIterator[Event]:
+        """Snapshots, then updates, for as long as nobody calls `close`.
+
+        Parameters
+        ----------
+        reconnect
+            Whether a broken connection is made again; otherwise its error is raised. A wrong password always is.
+        """
+        while not self._closed:
+            pubsub = self._client.pubsub()
+            try:
+                await pubsub.subscribe(*self.channels)
+                while not self._closed:
+                    name, events = self._take(await pubsub.get_message(timeout=POLL_S))
+                    if events is None:
+                        async with self._client.pipeline(transaction=True) as pipe:
+                            pipe.hgetall(last_values_key(name))
+                            pipe.hgetall(numbers_key(name))
+                            values, numbers = await pipe.execute()
+                        events = self.stream.snapshot(name, values, numbers)
+                        self._wait_s = WAIT_FIRST_S
+                    for event in events:
+                        yield event
+            except _BROKEN as error:
+                if not reconnect or isinstance(error, _REFUSED):
+                    raise
+                await asyncio.sleep(self._next_wait_s())
+            finally:
+                await pubsub.aclose()  # type: ignore[no-untyped-call]

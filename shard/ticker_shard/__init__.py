@@ -1,0 +1,1 @@
+"""The data plane: one account's sockets, ticks and batched publishing."""

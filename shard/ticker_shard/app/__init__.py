@@ -1,0 +1,1 @@
+"""The shard process: supervisor, signals, status, probes, metrics."""

@@ -1,0 +1,74 @@
+"""Probes and metrics: ``/livez``, ``/readyz``, ``/startupz``, ``/metrics``. Read-only, nothing secret."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from ticker_shard.app.health import Readiness
+
+
+class PortUnusableError(Exception):
+    """Nobody can listen there: taken, not ours, or not permitted."""
+
+
+class ProbeServer:
+    """A small HTTP server on its own port.
+
+    Parameters
+    ----------
+    live, ready, started
+        Asked at each request.
+    registry
+        What ``/metrics`` shows.
+    """
+
+    def __init__(
+        self,
+        *,
+        live: Callable[[], Readiness],
+        ready: Callable[[], Readiness],
+        started: Callable[[], Readiness],
+        registry: CollectorRegistry,
+    ) -> None:
+        self._registry = registry
+        self._application = web.Application()
+        for path, probe in (("/livez", live), ("/readyz", ready), ("/startupz", started)):
+            self._application.router.add_get(path, _answering(probe))
+        self._application.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(self._application, access_log=None, shutdown_timeout=1.0)
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; the port that was taken.
+
+        Raises
+        ------
+        PortUnusableError
+            When that is not possible.
+        """
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise PortUnusableError(f"cannot listen on {host} port {port}: {error.strerror}") from error
+        address = self._runner.addresses[0]
+        return int(address[1])
+
+    async def stop(self) -> None:
+        """Listen no more."""
+        await self._runner.cleanup()
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _answering(probe: Callable[[], Readiness]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        found = probe()
+        return web.Response(text=f"{found.message}\n", status=200 if found.ready else 503)
+
+    return answer

@@ -1,0 +1,209 @@
+"""The path of a frame, from socket to batch, and what changes under it: tables, warmth, holes in time.
+
+::
+
+    frame ─► TickProcessor ─► rows ─► RedisPublisher ─► Redis
+              ▲ table          ▲ first packets
+    assignment ┴─► KiteWebSocketPool ◄─ credentials
+
+One frame is one synchronous call: nothing on it waits, logs per tick, or looks at the control plane. A table reaches
+the processor first (slots), then the publisher (channels, duties), then the feed (subscriptions), between two frames.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import numpy as np
+
+from ticker_crds import AssignmentTable
+from ticker_crds.names import fence_member
+from ticker_shard.app.metrics import Counts
+from ticker_shard.app.outages import Gap, OutageTracker
+from ticker_shard.app.report import feed_is_warm
+from ticker_shard.app.settings import ShardSettings
+from ticker_shard.feed import (
+    ChangeKind,
+    CloseReason,
+    FeedChange,
+    FeedSettings,
+    KiteWebSocketPool,
+    TextKind,
+)
+from ticker_shard.publish.publisher import RedisPublisher
+from ticker_shard.ticks.instruments import InstrumentTable, build_instruments
+from ticker_shard.ticks.processor import TickProcessor
+from ticker_shard.ticks.state import InstrumentState
+
+log = logging.getLogger(__name__)
+
+CONFIRM_ATTEMPTS: Final = 3
+CONFIRM_WAIT_MAX_MS: Final = 60_000
+COMPLAINTS: Final = frozenset({TextKind.ERROR, TextKind.TOO_MANY_INSTRUMENTS, TextKind.JUNK})
+NS_PER_S: Final = 1_000_000_000
+NS_PER_MS: Final = 1_000_000
+
+
+class Pipeline:
+    """Feed, ticks and publishing of one process, joined.
+
+    Parameters
+    ----------
+    settings
+        Frozen.
+    process
+        ``<instance>/<random>``.
+    redis_url
+        Answers the URL at each connect.
+    counts
+        What is counted here.
+    changed
+        Called when something worth a report has changed.
+    """
+
+    def __init__(
+        self,
+        settings: ShardSettings,
+        *,
+        process: str,
+        redis_url: Callable[[], str],
+        counts: Counts,
+        changed: Callable[[], None],
+    ) -> None:
+        self._silence_ns = settings.silence_ms * NS_PER_MS
+        self._counts, self._changed = counts, changed
+        self._outages = OutageTracker()
+        self._live_tokens: set[int] = set()  # confirmed on the present connection
+        self._closed = False
+        self.processor = TickProcessor(state=InstrumentState())
+        self.publisher = RedisPublisher(
+            redis_url,
+            shard=fence_member(settings.namespace, settings.account),
+            process=process,
+            newest=self.processor.state,
+            window_ms=settings.window_ms,
+            ticks_max=settings.ticks_max,
+            drain_deadline_s=settings.drain_deadline_s,
+            on_change=changed,
+            jitter=random.random,
+        )
+        self.pool = KiteWebSocketPool(
+            feed_settings(settings),
+            on_frame=self._on_frame,
+            on_expect=self.processor.expect_tokens,
+            on_change=self._on_feed_change,
+        )
+
+    @property
+    def table(self) -> InstrumentTable:
+        """The table in force; revision 0 before the first."""
+        return self.processor.table
+
+    def apply(self, table: AssignmentTable) -> None:
+        """Go over to `table`, without reconnecting; `TableGate` has judged it."""
+        before = self.table
+        instruments = build_instruments(table, previous=before)
+        self.processor.configure(instruments)
+        self.publisher.configure(instruments)
+        self.pool.want(instruments)
+        gone = set(before.tokens.tolist()) - set(instruments.tokens.tolist())
+        self._live_tokens -= gone
+        self._outages.removed(gone)
+        self._tell_warmth()
+        log.info(
+            "assignment table applied",
+            extra={"revision": table.revision, "instruments": instruments.assigned, "removed": len(gone)},
+        )
+
+    def close(self) -> None:
+        """Take no more frames (whoever holds the channels now has them) and close the sockets with close frames."""
+        self._closed = True
+        self.pool.close()
+
+    def report_overdue_gaps(self) -> None:
+        """Report holes whose instruments stay away; to be called now and then."""
+        self._report(self._outages.overdue(now_ns=time.time_ns()))
+
+    # -- private: called by the feed
+
+    def _on_frame(self, payload: bytes | memoryview, received_ns: int) -> Iterable[int]:
+        if self._closed:
+            return ()
+        processor, publisher, counts = self.processor, self.publisher, self._counts
+        frame = processor.process(payload, received_ns=received_ns)
+        for reason, slots in frame.rejected.items():
+            publisher.reject(reason.value, slots)
+        for fault, number in frame.malformed.items():
+            counts.add(counts.malformed, fault.value, number)
+        for flag, number in frame.flagged.items():
+            counts.add(counts.flagged, flag.value, number)
+        if len(frame.rows):
+            publisher.offer(frame.rows)
+            publisher.flush_hint()
+        if not len(frame.first_seen):
+            return ()
+        tokens = processor.tokens_of(frame.first_seen)
+        self._live_tokens.update(tokens)
+        self._report(self._outages.seen(tokens, now_ns=received_ns))
+        self._changed()
+        return tokens
+
+    def _on_feed_change(self, change: FeedChange) -> None:
+        fields = {"socket": change.socket, "detail": change.detail, "text": change.text}
+        match change.kind:
+            case ChangeKind.CLOSED:
+                self._lost(change)
+                log.log(logging.INFO if self._closed else logging.WARNING, "socket closed", extra=fields)
+            case ChangeKind.OPENED:
+                self._outages.opened(change.socket, now_ns=time.time_ns())
+                log.info("socket open", extra=fields)
+            case ChangeKind.FAILED:
+                log.warning("no socket", extra=fields)
+            case ChangeKind.TEXT:
+                log.log(
+                    logging.WARNING if change.detail in COMPLAINTS else logging.INFO, "the broker says", extra=fields
+                )
+            case ChangeKind.CONFIRMED | ChangeKind.UNCONFIRMED:
+                log.info(f"instruments {change.kind.value}", extra=fields)
+        self._tell_warmth()
+        self._changed()
+
+    def _lost(self, change: FeedChange) -> None:
+        tokens = [token for token in self.pool.tokens_of(change.socket) if token in self._live_tokens]
+        if not tokens:
+            return
+        self._live_tokens.difference_update(tokens)
+        # Silence is noticed only at its limit: the hole began with it.
+        silent_ns = self._silence_ns if change.detail == CloseReason.SILENT else 0
+        self._outages.closed(change.socket, tokens=tokens, start_ns=time.time_ns() - silent_ns, cause=change.detail)
+        self._counts.add(self._counts.outages, change.detail)
+
+    def _report(self, gaps: Iterable[Gap]) -> None:
+        for gap in gaps:
+            slots = self.table.slots_of(np.array(gap.tokens, np.uint32))
+            slots = slots[slots >= 0]
+            if len(slots):
+                seconds = (gap.end_ns - gap.start_ns) / NS_PER_S
+                log.info("gap", extra={"instruments": len(slots), "seconds": seconds, "cause": gap.cause})
+                self.publisher.report_gap(slots, start_ns=gap.start_ns, end_ns=gap.end_ns, cause=gap.cause)
+
+    def _tell_warmth(self) -> None:
+        self.publisher.set_feed(feed_is_warm(self.pool.status(), self.table))
+
+
+def feed_settings(settings: ShardSettings) -> FeedSettings:
+    """The feed's part of the settings."""
+    wait_ms = settings.confirm_after_s * 1_000
+    return FeedSettings(
+        url=settings.ticker_url,
+        sockets=settings.sockets,
+        instruments_per_socket=settings.instruments_per_socket,
+        silence_ms=settings.silence_ms,
+        confirm_ms=max(1, int(wait_ms / CONFIRM_ATTEMPTS)),
+        confirm_max_ms=max(CONFIRM_WAIT_MAX_MS, int(wait_ms)),
+        confirm_attempts=CONFIRM_ATTEMPTS,
+    )

@@ -1,0 +1,97 @@
+"""Settings of ``tickershard shard``, frozen at the door. Below this file nobody reads the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from ticker_common.settings import ProgramSettings
+from ticker_crds.constants import ACCOUNT_NAME_CHARS_MAX, INSTRUMENTS_PER_SOCKET_MAX, SOCKETS_MAX
+
+_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+
+
+class ShardSettings(ProgramSettings):
+    """Everything one shard process is told. Secrets come from files, never from here."""
+
+    model_config = SettingsConfigDict(env_prefix="TICKERSHARD_SHARD_")
+
+    account: str = Field(
+        description="The account whose shard this is.", min_length=1, max_length=ACCOUNT_NAME_CHARS_MAX, pattern=_NAME
+    )
+    namespace: str = Field("default", description="The pool: its namespace.", max_length=63, pattern=_NAME)
+    source: Literal["kubernetes", "folder"] = Field(
+        "kubernetes", description="Where assignment and token come from and the status goes to."
+    )
+    folder: Path | None = Field(None, description="With source=folder: the account's folder.")
+    secret_name: str | None = Field(
+        None, description="With source=kubernetes: the Secret that holds api_key and access_token.", max_length=253
+    )
+    instance: str | None = Field(
+        None,
+        description="With source=kubernetes: the pod's UID. With a folder it is read from the file instance-id.",
+        max_length=128,
+        pattern=r"^[A-Za-z0-9._-]+$",
+    )
+    ticker_url: str = Field("wss://ws.kite.trade", description="The broker's socket (ws:// or wss://).")
+    sockets: int = Field(1, description="Sockets of this account.", ge=1, le=SOCKETS_MAX)
+    instruments_per_socket: int = Field(
+        INSTRUMENTS_PER_SOCKET_MAX, description="Instruments on one socket.", ge=1, le=INSTRUMENTS_PER_SOCKET_MAX
+    )
+    redis_url_file: Path = Field(description="A file that holds the Redis URL; read again when it changes.")
+    prefix: str = Field(
+        "ticker",
+        description="What every Redis name begins with; an ACL may limit the user to it.",
+        max_length=64,
+        pattern=r"^[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)*$",
+    )
+    window_ms: int = Field(100, description="A batch leaves at the latest after this time.", ge=1, le=10_000)
+    ticks_max: int = Field(1_000, description="A batch leaves at the latest with this many ticks.", ge=1, le=10_000)
+    silence_ms: int = Field(7_000, description="No frame for so long: reconnect.", ge=1_000, le=120_000)
+    confirm_after_s: float = Field(
+        9.0,
+        description="An instrument without a packet for so long is listed as unconfirmed and waited for no more.",
+        ge=0.1,
+        le=600,
+    )
+    drain_deadline_s: float = Field(90.0, description="After SIGTERM, the longest wait for a successor.", ge=0, le=600)
+    host: str = Field("0.0.0.0", description="Where probes and metrics listen.")  # noqa: S104 - kubelet asks the pod's address
+    port: int = Field(8080, description="Port of probes and metrics; 0 = any free one.", ge=0, le=65_535)
+    api_url: str | None = Field(
+        None, description="The API server, if not the one of KUBERNETES_SERVICE_HOST and _PORT (https://host:port)."
+    )
+    service_account_dir: Path = Field(
+        Path("/var/run/secrets/kubernetes.io/serviceaccount"),
+        description="Where the pod's token and CA certificate lie; the token is read again before it expires.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least important line.")
+
+    @field_validator("ticker_url")
+    @classmethod
+    def _socket_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("ws", "wss") or not parts.hostname:
+            raise ValueError("must be ws://host[:port] or wss://host[:port]")
+        if parts.query or parts.username or parts.password:
+            raise ValueError("must not carry credentials or a query: they come from the account's token")
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.source == "folder" and self.folder is None:
+            raise ValueError("source=folder needs --folder (TICKERSHARD_SHARD_FOLDER): the account's folder")
+        if self.source == "kubernetes":
+            if self.secret_name is None:
+                raise ValueError("source=kubernetes needs --secret-name (TICKERSHARD_SHARD_SECRET_NAME)")
+            if self.instance is None:
+                raise ValueError("source=kubernetes needs --instance (TICKERSHARD_SHARD_INSTANCE): the pod's UID")
+        return self
+
+    @property
+    def capacity(self) -> int:
+        """Instruments that fit on this account's sockets."""
+        return self.sockets * self.instruments_per_socket

@@ -1,0 +1,153 @@
+"""The account's sockets: placement of instruments on them, credentials, and one status.
+
+One event loop, no thread. Frames are handed to one callback inside the socket's read; its answer, the tokens whose
+first packet of the wanted mode was among them, confirms subscriptions. So the room that decodes decides what a
+confirmation is, and the room that connects never looks into a packet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+import time
+
+from ticker_shard.feed.events import FeedStatus
+from ticker_shard.feed.placement import Placement, place
+from ticker_shard.feed.session import KiteSession
+from ticker_shard.feed.settings import Credentials, FeedSettings
+from ticker_shard.feed.shell import SECOND_NS, OnChange, OnExpect, OnFrame, SocketShell
+from ticker_shard.feed.subscriptions import MILLISECOND_NS
+from ticker_shard.ticks.instruments import InstrumentTable
+
+__all__ = ["KiteWebSocketPool", "OnChange", "OnExpect", "OnFrame"]
+
+
+class KiteWebSocketPool:
+    """1 to 3 sockets of one account.
+
+    Parameters
+    ----------
+    settings
+        How they behave.
+    on_frame
+        (payload, wall clock ns) → tokens confirmed by it. Called synchronously with every binary frame that may hold
+        packets; the payload is valid during the call only. What it raises is counted and logged and costs no
+        connection.
+    on_expect
+        Called with the tokens that are about to be subscribed, before the messages leave: the next packet of the
+        wanted mode of each is to be reported by `on_frame`. Give it ``processor.expect_tokens``.
+    on_change
+        Called after every change, synchronously.
+    chance
+        Source of jitter.
+    """
+
+    def __init__(
+        self,
+        settings: FeedSettings,
+        *,
+        on_frame: OnFrame,
+        on_expect: OnExpect,
+        on_change: OnChange,
+        chance: random.Random | None = None,
+    ) -> None:
+        chance = chance or random.SystemRandom()
+        self._settings = settings
+        self._placement = Placement({})
+        self._contracts: dict[int, tuple[str, str, str]] = {}  # by token, of the table in force
+        self._next_attempt_ns = 0
+        tls = ssl.create_default_context() if settings.url.startswith("wss:") else None
+        self._shells = [
+            SocketShell(
+                number,
+                session=KiteSession(settings, chance=chance),
+                settings=settings,
+                on_frame=on_frame,
+                on_expect=on_expect,
+                on_change=on_change,
+                gate=self._spaced,
+                tls=tls,
+            )
+            for number in range(settings.sockets)
+        ]
+
+    async def run(self) -> None:
+        """Keep the sockets connected until `close`; raises only for a fault of ours."""
+        async with asyncio.TaskGroup() as group:
+            for shell in self._shells:
+                group.create_task(shell.run(), name=f"feed-socket-{shell.number}")
+
+    def close(self) -> None:
+        """Close every socket with a close frame; `run` returns when they are gone. Idempotent."""
+        for shell in self._shells:
+            shell.session.stop()
+            shell.poke()
+
+    def set_credentials(self, credentials: Credentials) -> None:
+        """Use these from the next upgrade on; the same ones again change nothing.
+
+        A rejected socket connects at once. An open one stays open (it streams on although its token has expired)
+        unless the key is another one or it has brought no tick for a while.
+
+        Parameters
+        ----------
+        credentials
+            As read from the account's Secret.
+        """
+        now_ns = time.monotonic_ns()
+        for shell in self._shells:
+            shell.session.set_credentials(credentials, now_ns=now_ns)
+            shell.poke()
+
+    def want(self, table: InstrumentTable) -> None:
+        """Stream what `table` assigns, by differences, without reconnecting. Configure the processor first.
+
+        Parameters
+        ----------
+        table
+            The assignment in force from now on.
+        """
+        modes = {row.token: row.mode for row in table.instruments if row is not None}
+        # The broker gives tokens of expired contracts to new ones: what the old one sent confirms nothing.
+        contracts = {row.token: row.identity for row in table.instruments if row is not None}
+        before, self._contracts = self._contracts, contracts
+        recycled = [token for token in contracts if before.get(token, contracts[token]) != contracts[token]]
+        settings = self._settings
+        self._placement = place(
+            modes,
+            before=self._placement.socket_of,
+            sockets=settings.sockets,
+            capacity=settings.instruments_per_socket,
+        )
+        for shell in self._shells:
+            shell.session.want(
+                {token: modes[token] for token, socket in self._placement.socket_of.items() if socket == shell.number},
+                recycled=recycled,
+            )
+            shell.poke()
+
+    def status(self) -> FeedStatus:
+        """All sockets as they are now."""
+        return FeedStatus(
+            settings=self._settings,
+            sockets=tuple(shell.session.status() for shell in self._shells),
+            unplaced=self._placement.unplaced,
+            callback_errors=sum(shell.callback_errors for shell in self._shells),
+        )
+
+    def tokens_of(self, socket: int) -> list[int]:
+        """The instruments placed on one socket.
+
+        Parameters
+        ----------
+        socket
+            Its number.
+        """
+        return [token for token, number in self._placement.socket_of.items() if number == socket]
+
+    async def _spaced(self) -> None:
+        now_ns = time.monotonic_ns()
+        start_ns = max(now_ns, self._next_attempt_ns)
+        self._next_attempt_ns = start_ns + self._settings.spacing_ms * MILLISECOND_NS
+        await asyncio.sleep((start_ns - now_ns) / SECOND_NS)

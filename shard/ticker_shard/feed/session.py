@@ -1,0 +1,380 @@
+"""One socket of the broker as a state machine: bytes, clock and wishes in; messages, deadlines and changes out.
+
+What the broker never tells us shapes this file. No request is acknowledged: the only sign that a subscription
+arrived is a packet, and the broker sends one cached packet per token for every subscription, also at night. So what
+is wanted and what has come are compared again and again (`ticker_shard.feed.subscriptions`).
+
+A socket that looks open may be dead: the broker sends something at least every second or two, so silence for
+`FeedSettings.silence_ms` ends the connection. Frames that cannot be understood never do.
+
+=================  =======================================================================================
+upgrade answer     what it means, what is done
+=================  =======================================================================================
+101                open: everything is subscribed anew, modes included
+403                the token is dead (it is checked only here): stop and wait for other credentials
+429                too many sockets of this key, or too hasty: wait 30 to 40 s, also for a dead socket's slot
+anything else      back-off with full jitter; failures are forgotten only after a connection lived
+=================  =======================================================================================
+
+The session decides and the shell acts: a connection is to exist exactly while the state is CONNECTING or OPEN.
+What leads where is the table in `ticker_shard.feed.transitions`; being told what cannot happen raises and changes
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from random import Random
+from typing import Final
+
+from ticker_common.logs import redact
+from ticker_crds import Mode
+from ticker_shard.feed.events import ChangeKind, CloseReason, SessionState, SocketStatus, TextKind
+from ticker_shard.feed.messages import read_text
+from ticker_shard.feed.settings import Credentials, FeedSettings
+from ticker_shard.feed.subscriptions import DOUBLINGS_MAX, MILLISECOND_NS, Outgoing, Subscriptions
+from ticker_shard.feed.transitions import Cause, next_state
+
+HEARTBEAT_BYTES_MAX: Final = 1  # a frame that cannot even hold a packet count
+CLOSE_TEXT_CHARS_MAX: Final = 200
+
+
+COUNTS: Final = (
+    "connects", "frames", "heartbeats", "bytes", "resubscribed",
+    *(f"closed_{reason}" for reason in CloseReason),
+    *(f"text_{kind}" for kind in TextKind),
+)  # fmt: skip
+
+
+class BinaryKind(Enum):
+    """What a binary frame is good for."""
+
+    HEARTBEAT = auto()
+    TICKS = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One entry of what `KiteSession.drain_changes` gives; the fields of `FeedChange`."""
+
+    kind: ChangeKind
+    detail: str = ""
+    text: str = ""
+
+
+_NOTHING: Final = Outgoing()
+
+
+class KiteSession:
+    """One socket.
+
+    Parameters
+    ----------
+    settings
+        Limits and waits.
+    chance
+        Source of jitter.
+    """
+
+    def __init__(self, settings: FeedSettings, *, chance: Random) -> None:
+        self._settings = settings
+        self._chance = chance
+        self._state = SessionState.IDLE
+        self._changes: list[Change] = []
+        self._counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
+        # credentials and attempts
+        self._credentials: Credentials | None = None
+        self._used: Credentials | None = None  # by the present connection or attempt, or by the last
+        self._failures = 0
+        self._resume_ns = 0  # end of the present wait
+        self._rejected_since_ns: int | None = None
+        self._last_close: CloseReason | None = None
+        self._close_text = ""
+        # the present connection
+        self._opened_ns: int | None = None
+        self._frame_ns = 0
+        self._ticks_ns = 0
+        self._subscriptions = Subscriptions(settings)
+        self._listed: frozenset[int] = frozenset()
+        self._announced = False
+
+    # -- what is so --------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> SessionState:
+        """Where the session stands."""
+        return self._state
+
+    @property
+    def missing(self) -> list[int]:
+        """Wanted tokens without a packet of the wanted mode on this connection."""
+        return self._subscriptions.missing
+
+    def status(self) -> SocketStatus:
+        """Everything another room may know."""
+        return SocketStatus(
+            state=self._state,
+            wanted=self._subscriptions.wanted,
+            confirmed=self._subscriptions.wanted - len(self.missing),
+            unconfirmed=tuple(sorted(self._listed)),
+            last_close=self._last_close,
+            close_text=self._close_text,
+            rejected_since_ns=self._rejected_since_ns,
+            opened_ns=self._opened_ns,
+            counts=dict(self._counts),
+        )
+
+    def drain_changes(self) -> list[Change]:
+        """What has changed since the last call, in order."""
+        changes, self._changes = self._changes, []
+        return changes
+
+    # -- wishes ------------------------------------------------------------------------------------------------------
+
+    def want(self, instruments: Mapping[int, Mode], *, recycled: Collection[int] = ()) -> None:
+        """Stream these tokens in these modes and nothing else; `outgoing` then holds the difference.
+
+        Parameters
+        ----------
+        instruments
+            Token → mode.
+        recycled
+            Tokens among them that stand for another contract than before: they are asked for anew.
+        """
+        self._subscriptions.want(instruments, recycled=recycled)
+        self._announced = False
+        self._relist()
+
+    def set_credentials(self, credentials: Credentials, *, now_ns: int) -> None:
+        """Use these from the next upgrade on, or at once where that costs nothing; the same again changes nothing.
+
+        An open socket streams on with a dead token, and a working connection is not traded for an unproven token:
+        it is replaced only if the key changed, or while it brings no ticks (before the market opens, which is when
+        tokens are renewed; a socket that went mute over night is replaced by the same rule).
+        """
+        before, self._credentials = self._credentials, credentials
+        if credentials == before:
+            return
+        self._rejected_since_ns = None
+        match self._state:
+            case SessionState.IDLE | SessionState.REJECTED | SessionState.BACKING_OFF:
+                self._move(Cause.CREDENTIALS)
+            case SessionState.RATE_LIMITED:
+                if before is not None and before.api_key != credentials.api_key:
+                    self._move(Cause.CREDENTIALS)
+            case SessionState.OPEN:
+                self._recycle_if_idle(now_ns)
+            case SessionState.CONNECTING | SessionState.STOPPED:
+                pass  # `refused` looks at them again
+
+    def stop(self) -> None:
+        """Close for good."""
+        if self._state is SessionState.OPEN:
+            self._closed(CloseReason.STOPPED, "")
+        if self._state is not SessionState.STOPPED:
+            self._move(Cause.STOP)
+
+    # -- the connection's fate ---------------------------------------------------------------------------------------
+
+    def begin(self) -> Credentials:
+        """The credentials for the attempt that starts now."""
+        assert self._state is SessionState.CONNECTING, self._state
+        assert self._credentials is not None
+        self._used = self._credentials
+        return self._credentials
+
+    def upgraded(self, *, now_ns: int) -> None:
+        """The broker accepted the upgrade: nothing is subscribed on this connection."""
+        self._move(Cause.UPGRADED)
+        self._counts["connects"] += 1
+        self._opened_ns = self._frame_ns = self._ticks_ns = now_ns
+        self._rejected_since_ns = None
+        self._forget_connection()
+        self._changes.append(Change(ChangeKind.OPENED))
+
+    def refused(self, status: int, *, now_ns: int, text: str = "") -> None:
+        """The broker answered the upgrade with another status than 101."""
+        outdated = self._used != self._credentials
+        match status:
+            case 403:
+                self._move(Cause.CREDENTIALS if outdated else Cause.FORBIDDEN)
+                self._failed(CloseReason.REJECTED, f"403 {text}".strip())
+                if not outdated:
+                    self._rejected_since_ns = now_ns
+            case 429:
+                self._move(Cause.LIMITED)
+                self._failed(CloseReason.RATE_LIMITED, f"429 {text}".strip())
+                shortest, longest = self._settings.rate_limited_ms
+                self._resume_ns = now_ns + int(self._chance.uniform(shortest, longest) * MILLISECOND_NS)
+            case _:
+                self._move(Cause.FAILED)
+                self._failed(CloseReason.REFUSED, f"{status} {text}".strip())
+                self._back_off(now_ns)
+
+    def failed(self, reason: CloseReason, *, now_ns: int, text: str = "") -> None:
+        """The attempt ended without an answer to the upgrade."""
+        self._move(Cause.FAILED)
+        self._failed(reason, text)
+        self._back_off(now_ns)
+
+    def lost(self, reason: CloseReason, *, now_ns: int, text: str = "") -> None:
+        """The open connection has ended, or is to be ended."""
+        self._move(Cause.LOST)
+        assert self._opened_ns is not None
+        if self._frame_ns - self._opened_ns >= self._settings.stable_ms * MILLISECOND_NS:
+            self._failures = 0  # it carried frames for long enough: whatever failed before is over
+        self._closed(reason, text)
+        self._back_off(now_ns)
+
+    # -- receiving ---------------------------------------------------------------------------------------------------
+
+    def receive_binary(self, size: int, *, now_ns: int) -> BinaryKind:
+        """A binary frame of so many bytes came."""
+        self._frame_ns = now_ns
+        counts = self._counts
+        counts["frames"] += 1
+        counts["bytes"] += size
+        if size <= HEARTBEAT_BYTES_MAX:
+            counts["heartbeats"] += 1
+            return BinaryKind.HEARTBEAT
+        self._ticks_ns = now_ns
+        return BinaryKind.TICKS
+
+    def receive_text(self, payload: bytes, *, now_ns: int) -> TextKind:
+        """A text frame came; whatever it holds, it is an event and a sign of life."""
+        self._frame_ns = now_ns
+        self._counts["frames"] += 1
+        self._counts["bytes"] += len(payload)
+        kind, text = read_text(payload)
+        self._counts[f"text_{kind}"] += 1
+        self._changes.append(Change(ChangeKind.TEXT, kind, text))
+        return kind
+
+    def receive_control(self, *, now_ns: int) -> None:
+        """A ping or pong came: a sign of life."""
+        self._frame_ns = now_ns
+
+    def confirm(self, tokens: Iterable[int]) -> None:
+        """The first packet of the wanted mode came for these."""
+        if self._state is not SessionState.OPEN:
+            return  # from the last frame of a connection that has ended
+        if self._subscriptions.confirm(tokens):
+            self._relist()
+            self._announce()
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def next_deadline_ns(self) -> int | None:
+        """When `on_deadline` must be called at the latest; nothing: only an event can help."""
+        settings = self._settings
+        match self._state:
+            case SessionState.OPEN:
+                due = [self._frame_ns + settings.silence_ms * MILLISECOND_NS]
+                if (repeat_ns := self._subscriptions.next_due_ns) is not None:
+                    due.append(repeat_ns)
+                if self._used != self._credentials:
+                    due.append(self._ticks_ns + settings.recycle_quiet_ms * MILLISECOND_NS)
+                return min(due)
+            case SessionState.BACKING_OFF | SessionState.RATE_LIMITED:
+                return self._resume_ns
+            case _:
+                return None
+
+    def on_deadline(self, *, now_ns: int) -> None:
+        """Do what is due; harmless when nothing is."""
+        match self._state:
+            case SessionState.OPEN:
+                quiet_ms = (now_ns - self._frame_ns) // MILLISECOND_NS
+                if quiet_ms >= self._settings.silence_ms:
+                    limit = self._settings.silence_ms
+                    self.lost(CloseReason.SILENT, now_ns=now_ns, text=f"no frame for {quiet_ms} ms, {limit} allowed")
+                    return
+                if self._used != self._credentials and self._recycle_if_idle(now_ns):
+                    return
+                self._subscriptions.repeat(now_ns=now_ns)
+                self._relist()
+            case SessionState.BACKING_OFF | SessionState.RATE_LIMITED if now_ns >= self._resume_ns:
+                self._move(Cause.DUE)
+            case _:
+                pass
+
+    # -- sending -----------------------------------------------------------------------------------------------------
+
+    def outgoing(self, *, now_ns: int) -> Outgoing:
+        """Messages that bring the broker from what it was asked to what is wanted; taken as sent."""
+        if self._state is not SessionState.OPEN:
+            return _NOTHING
+        outgoing = self._subscriptions.outgoing(now_ns=now_ns)
+        self._counts["resubscribed"] += outgoing.repeated
+        self._relist()
+        self._announce()
+        return outgoing
+
+    # -- private -----------------------------------------------------------------------------------------------------
+
+    def _move(self, cause: Cause) -> None:
+        self._state = next_state(self._state, cause)
+
+    def _failed(self, reason: CloseReason, text: str) -> None:
+        self._note_close(reason, text)
+        self._changes.append(Change(ChangeKind.FAILED, reason, self._close_text))
+
+    def _closed(self, reason: CloseReason, text: str) -> None:
+        self._note_close(reason, text)
+        self._forget_connection()
+        self._changes.append(Change(ChangeKind.CLOSED, reason, self._close_text))
+
+    def _note_close(self, reason: CloseReason, text: str) -> None:
+        self._last_close = reason
+        self._close_text = redact(text[:CLOSE_TEXT_CHARS_MAX])
+        self._counts[f"closed_{reason}"] += 1
+
+    def _forget_connection(self) -> None:
+        self._subscriptions.forget()
+        self._announced = False
+        self._relist()
+
+    def _back_off(self, now_ns: int) -> None:
+        self._resume_ns = now_ns + backoff_ns(self._failures, settings=self._settings, chance=self._chance)
+        self._failures = min(self._failures + 1, DOUBLINGS_MAX)
+
+    def _recycle_if_idle(self, now_ns: int) -> bool:
+        assert self._used is not None
+        assert self._credentials is not None
+        other_key = self._used.api_key != self._credentials.api_key
+        idle = now_ns - self._ticks_ns >= self._settings.recycle_quiet_ms * MILLISECOND_NS
+        if self._used == self._credentials or not (other_key or idle):
+            return False
+        self._move(Cause.CREDENTIALS)
+        self._closed(CloseReason.CREDENTIALS, "other API key" if other_key else "no ticks; proving the new token")
+        return True
+
+    def _relist(self) -> None:
+        listed = self._subscriptions.listed
+        if listed != self._listed:
+            self._listed = listed
+            self._changes.append(Change(ChangeKind.UNCONFIRMED, str(len(listed))))
+
+    def _announce(self) -> None:
+        if not self._announced and not self.missing:
+            self._announced = True
+            self._changes.append(Change(ChangeKind.CONFIRMED, str(self._subscriptions.wanted)))
+
+
+def backoff_ns(failures: int, *, settings: FeedSettings, chance: Random) -> int:
+    """How long to wait after so many failures in a row: full jitter below a doubling ceiling.
+
+    Parameters
+    ----------
+    failures
+        Failures before this one.
+    settings
+        First ceiling and highest ceiling.
+    chance
+        Source of jitter.
+    """
+    ceiling_ms = min(settings.backoff_ms << min(failures, DOUBLINGS_MAX), settings.backoff_max_ms)
+    return int(chance.uniform(0, ceiling_ms) * MILLISECOND_NS)

@@ -1,0 +1,379 @@
+"""The loop around one `KiteSession`: a picows connection, a clock and a timer; no rule about the broker lives here.
+
+A connection exists while the session says CONNECTING or OPEN; when it says otherwise the shell closes what is there.
+Frames are handed over inside the socket's read callback, as a view of the read buffer that is valid for that call.
+Whatever the receiver of frames raises is counted and logged and costs no connection; a bad frame must not become a
+reconnect loop.
+
+The upgrade's URL carries the token. It is built here, used once, and appears in no exception and no log line: every
+failure leaves as a `CloseReason` with words of our own, and picows logs from WARNING up only (its debug level would
+print the request).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import picows
+
+from ticker_common.logs import register_secret
+from ticker_shard.feed.events import CloseReason, FeedChange, SessionState
+from ticker_shard.feed.session import BinaryKind, KiteSession
+from ticker_shard.feed.settings import Credentials, FeedSettings
+from ticker_shard.feed.subscriptions import MILLISECOND_NS
+
+FRAME_BYTES_MAX: Final = 4 << 20  # 3,000 full packets have 558,002; a larger frame ends the connection
+SECOND_NS: Final = 1_000 * MILLISECOND_NS
+HEADERS: Final = (("X-Kite-Version", "3"), ("User-Agent", "tickershard"))
+
+logger = logging.getLogger(__name__)
+_picows_logger = logging.getLogger(f"{__name__}.picows")
+_picows_logger.setLevel(logging.WARNING)
+
+OnFrame = Callable[[bytes | memoryview, int], Iterable[int]]
+OnExpect = Callable[[Iterable[int]], None]
+OnChange = Callable[[FeedChange], None]
+
+
+class SocketShell:
+    """Drives one session over real sockets until the session is stopped.
+
+    Parameters
+    ----------
+    number
+        The socket's number within the account.
+    session
+        Decides.
+    settings
+        URL and time limits.
+    on_frame, on_expect, on_change
+        See `ticker_shard.feed.pool.KiteWebSocketPool`.
+    gate
+        Awaited before each attempt: spaces the attempts of one account.
+    tls
+        For ``wss`` URLs.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        session: KiteSession,
+        settings: FeedSettings,
+        on_frame: OnFrame,
+        on_expect: OnExpect,
+        on_change: OnChange,
+        gate: Callable[[], Awaitable[None]],
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self.number = number
+        self.session = session
+        self.callback_errors = 0
+        self._settings = settings
+        self._on_frame = on_frame
+        self._on_expect = on_expect
+        self._on_change = on_change
+        self._gate = gate
+        self._tls = tls
+        self._wake = asyncio.Event()
+        self._connection: _Connection | None = None
+        self._attempt: asyncio.Timeout | None = None
+
+    def poke(self) -> None:
+        """The session was told something: send what is to be sent now, and look again at what to do."""
+        self._send()
+        self._wake.set()
+        if self.session.state is SessionState.STOPPED and self._attempt is not None:
+            self._attempt.reschedule(asyncio.get_running_loop().time())  # nobody waits for it any more
+
+    async def run(self) -> None:
+        """Connect, serve, wait, until the session is stopped."""
+        try:
+            while self.session.state is not SessionState.STOPPED:
+                if self.session.state is SessionState.CONNECTING:
+                    await self._connect_and_serve()
+                else:
+                    await self._pause()
+        finally:
+            if self._connection is not None:  # cancelled, or a fault of ours: at least say goodbye
+                self._connection.say_goodbye()
+                self._connection.abort()
+
+    # -- one connection ----------------------------------------------------------------------------------------------
+
+    async def _connect_and_serve(self) -> None:
+        connection = await self._connect()
+        if connection is None:
+            self._send()
+            return
+        while self.session.state is SessionState.OPEN and not connection.ended:
+            await self._pause()
+        self._connection = None  # late frames of it reach nobody
+        if connection.ended and self.session.state is SessionState.OPEN:
+            reason, text = await connection.why_ended()
+            self.session.lost(reason, now_ns=time.monotonic_ns(), text=text)
+            self._send()
+        await connection.close(timeout_ms=self._settings.close_timeout_ms)
+
+    async def _connect(self) -> _Connection | None:
+        """One attempt; afterwards the session has been told how it ended."""
+        await self._gate()
+        if self.session.state is not SessionState.CONNECTING:
+            return None
+        connection = self._connection = _Connection(self)
+        reason, text, status = await self._upgrade(connection, self.session.begin())
+        if connection.transport is not None:
+            return connection  # accepted, and perhaps lost again: `opened` has told the session
+        connection.abandoned = True  # should the upgrade come through after all, it is closed at once
+        self._connection = None
+        if self.session.state is SessionState.CONNECTING:  # else stopped meanwhile
+            now_ns = time.monotonic_ns()
+            if status:
+                self.session.refused(status, now_ns=now_ns, text=text)
+            else:
+                self.session.failed(reason, now_ns=now_ns, text=text)
+        return None
+
+    async def _upgrade(self, connection: _Connection, credentials: Credentials) -> tuple[CloseReason, str, int]:
+        """Connect. The answer says why there is no connection, if `connection` has none afterwards."""
+        limit_s = self._settings.connect_timeout_ms / 1_000
+        try:
+            async with asyncio.timeout(limit_s) as self._attempt:
+                await picows.ws_connect(
+                    lambda: connection,
+                    upgrade_url(self._settings.url, credentials),
+                    ssl_context=self._tls,
+                    websocket_handshake_timeout=limit_s,
+                    logger_name=_picows_logger,
+                    enable_auto_pong=False,  # answered in on_ws_frame, where it also counts as a sign of life
+                    max_frame_size=FRAME_BYTES_MAX,
+                    max_redirects=0,  # the token goes to the address that was configured and to no other
+                    extra_headers=HEADERS,
+                )
+            return CloseReason.LOST, "connection ended before the answer to the upgrade", 0
+        except picows.WSHandshakeError as error:
+            if error.response is None:
+                return CloseReason.PROTOCOL_ERROR, "the answer to the upgrade is not HTTP", 0
+            status = int(error.response.status)
+            return CloseReason.REFUSED, _phrase(status), status
+        except TimeoutError:
+            return CloseReason.UPGRADE_TIMEOUT, f"no upgrade within {limit_s:g} s", 0
+        except OSError as error:  # DNS, TCP and TLS
+            return CloseReason.UNREACHABLE, f"{type(error).__name__}: {error.strerror or 'no details'}", 0
+        except (picows.WSError, ValueError) as error:  # their own texts quote the URL
+            return CloseReason.UNREACHABLE, f"{type(error).__name__}: the address is not a WebSocket's", 0
+        finally:
+            self._attempt = None
+
+    async def _pause(self) -> None:
+        """Until something happens or the session's deadline."""
+        deadline_ns = self.session.next_deadline_ns()
+        if deadline_ns is None:
+            await self._wake.wait()
+        else:
+            delay_s = max(0.0, (deadline_ns - time.monotonic_ns()) / SECOND_NS)
+            try:
+                async with asyncio.timeout(delay_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+        self._wake.clear()
+        self.session.on_deadline(now_ns=time.monotonic_ns())
+        self._send()
+
+    def _send(self) -> None:
+        """Send what the session wants sent, then tell what has changed."""
+        connection = self._connection
+        if connection is not None and connection.transport is not None:
+            outgoing = self.session.outgoing(now_ns=time.monotonic_ns())
+            if outgoing.expect:
+                self._on_expect(outgoing.expect)
+            for message in outgoing.messages:
+                connection.transport.send(picows.WSMsgType.TEXT, message)
+        self._tell()
+
+    def _tell(self) -> None:
+        for change in self.session.drain_changes():
+            try:
+                self._on_change(FeedChange(self.number, change.kind, change.detail, change.text))
+            except Exception as error:  # whatever it is, the socket must not pay for it
+                self._callback_failed("changes", error)
+
+    def _callback_failed(self, receiver_of: str, error: Exception) -> None:
+        self.callback_errors += 1
+        count = self.callback_errors
+        if count & (count - 1) == 0:  # the 1st, 2nd, 4th, 8th…: a receiver that always fails must not flood the log
+            logger.error(
+                "receiver of %s raised", receiver_of, exc_info=error, extra={"socket": self.number, "count": count}
+            )
+
+    # -- from the socket's read callback -----------------------------------------------------------------------------
+
+    def opened(self, connection: _Connection) -> None:
+        """The upgrade was accepted."""
+        if connection is self._connection and self.session.state is SessionState.CONNECTING:
+            self.session.upgraded(now_ns=time.monotonic_ns())
+            self._send()
+            self._wake.set()
+        else:
+            connection.abort()
+
+    def binary(self, connection: _Connection, payload: bytes | memoryview) -> None:
+        """A whole binary message."""
+        session = self.session
+        if connection is not self._connection or session.state is not SessionState.OPEN:
+            return
+        if session.receive_binary(len(payload), now_ns=time.monotonic_ns()) is BinaryKind.HEARTBEAT:
+            return
+        try:
+            confirmed = list(self._on_frame(payload, time.time_ns()))
+        except Exception as error:
+            self._callback_failed("frames", error)
+            return
+        if confirmed:
+            session.confirm(confirmed)
+            self._tell()
+
+    def text(self, connection: _Connection, payload: bytes) -> None:
+        """A whole text message."""
+        if connection is self._connection and self.session.state is SessionState.OPEN:
+            self.session.receive_text(payload, now_ns=time.monotonic_ns())
+            self._tell()
+
+    def control(self, connection: _Connection) -> None:
+        """A ping or pong."""
+        if connection is self._connection and self.session.state is SessionState.OPEN:
+            self.session.receive_control(now_ns=time.monotonic_ns())
+
+    def ended(self) -> None:
+        """A connection is gone; which one is looked up by the loop."""
+        self._wake.set()
+
+
+class _Connection(picows.WSListener):
+    """One connection: puts fragments together and passes everything on to its shell."""
+
+    def __init__(self, shell: SocketShell) -> None:
+        super().__init__()
+        self.transport: picows.WSTransport | None = None
+        self.abandoned = False
+        self.ended = False
+        self._shell = shell
+        self._fragments = bytearray()
+        self._fragments_type: picows.WSMsgType | None = None
+        self._too_large = False
+
+    def on_ws_connected(self, transport: picows.WSTransport) -> None:
+        self.transport = transport
+        if self.abandoned:
+            self.say_goodbye()
+            transport.disconnect()
+        else:
+            self._shell.opened(self)
+
+    def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        kind = frame.msg_type
+        if kind == picows.WSMsgType.BINARY and frame.fin:
+            self._shell.binary(self, frame.get_payload_as_memoryview())
+        elif kind == picows.WSMsgType.TEXT and frame.fin:
+            self._shell.text(self, frame.get_payload_as_bytes())
+        elif kind == picows.WSMsgType.PING:
+            transport.send_pong(frame.get_payload_as_bytes())
+            self._shell.control(self)
+        elif kind == picows.WSMsgType.PONG:
+            self._shell.control(self)
+        elif kind == picows.WSMsgType.CLOSE:
+            transport.send_close(picows.WSCloseCode.OK)
+            transport.disconnect()
+        else:
+            self._fragment(transport, frame)
+
+    def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
+        self.ended = True
+        self._shell.ended()
+
+    def _fragment(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        """Never seen from the broker; allowed by the protocol."""
+        if frame.msg_type != picows.WSMsgType.CONTINUATION:
+            self._fragments.clear()
+            self._fragments_type = frame.msg_type
+        self._shell.control(self)
+        if len(self._fragments) + frame.payload_size > FRAME_BYTES_MAX:
+            self._too_large = True
+            transport.send_close(picows.WSCloseCode.MESSAGE_TOO_BIG)
+            transport.disconnect()
+            return
+        self._fragments += frame.get_payload_as_bytes()
+        if frame.fin:
+            payload, self._fragments = bytes(self._fragments), bytearray()
+            if self._fragments_type == picows.WSMsgType.BINARY:
+                self._shell.binary(self, payload)
+            elif self._fragments_type == picows.WSMsgType.TEXT:
+                self._shell.text(self, payload)
+
+    def say_goodbye(self) -> None:
+        """Send a close frame: the broker counts a socket that left without one until it notices."""
+        if self.transport is not None and not self.transport.is_disconnected:
+            self.transport.send_close(picows.WSCloseCode.OK)
+
+    def abort(self) -> None:
+        """Cut the connection after what is already written."""
+        if self.transport is not None:
+            self.transport.disconnect()
+
+    async def close(self, *, timeout_ms: int) -> None:
+        """Close frame, wait for the other side, then cut; returns when the connection is gone."""
+        assert self.transport is not None
+        self.say_goodbye()
+        try:
+            async with asyncio.timeout(timeout_ms / 1_000):
+                await self.why_ended()
+        except TimeoutError:
+            self.transport.disconnect(graceful=False)
+
+    async def why_ended(self) -> tuple[CloseReason, str]:
+        """Wait for the end of the connection and classify it."""
+        assert self.transport is not None
+        try:
+            await self.transport.wait_disconnected()
+        except picows.WSProtocolError as error:
+            return CloseReason.PROTOCOL_ERROR, str(error)
+        except OSError as error:
+            return CloseReason.LOST, f"{type(error).__name__}: {error.strerror or ''}"
+        if self._too_large:
+            return CloseReason.PROTOCOL_ERROR, f"fragments of more than {FRAME_BYTES_MAX} bytes"
+        received = getattr(self.transport.close_handshake, "recv", None)
+        if received is not None:
+            return CloseReason.CLOSE_FRAME, f"{int(received.code)} {received.reason}".strip()
+        return CloseReason.LOST, "connection ended without a close frame"
+
+
+def upgrade_url(base: str, credentials: Credentials) -> str:
+    """The URL of the upgrade, values percent-encoded; registered as secret before it exists.
+
+    Parameters
+    ----------
+    base
+        The broker's address; its own query, if any, is kept.
+    credentials
+        Key and token.
+    """
+    key, token = quote(credentials.api_key, safe=""), quote(credentials.access_token, safe="")
+    register_secret(credentials.api_key, credentials.access_token, key, token)
+    parts = urlsplit(base)
+    query = f"api_key={key}&access_token={token}"
+    return urlunsplit(parts._replace(path=parts.path or "/", query="&".join(filter(None, (parts.query, query)))))
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""

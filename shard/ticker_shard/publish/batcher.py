@@ -1,0 +1,201 @@
+"""When rows leave, and which. Reads no clock, touches no socket, never loses a row without a name for it.
+
+One queue a channel. A batch leaves when its frame is complete and nothing is outstanding in the channel; a frame
+that stays incomplete leaves after `window_ms`, or with `ticks_max` rows. While a call is outstanding rows wait,
+because the next call could not be answered sooner, and the longer the wait the more of them are conflated.
+
+A queue is bounded: above its ceiling (twice the channel's instruments plus one batch), and at once while Redis is
+known to be away, only the newest row of each instrument is kept. So memory does not depend on how long Redis is
+gone. Conflated rows are counted by the caller, from the answer of `offer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ticker_shard.publish.limits import BATCH_TICKS_MAX, MS_NS
+from ticker_shard.ticks.rows import TickRows, empty_rows, join_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """All rows are queued."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflated:
+    """Queued, and this many older rows of the same instruments were given up."""
+
+    rows: int
+
+
+Offered: TypeAlias = Queued | Conflated
+
+
+class FlushReason(StrEnum):
+    """Why a batch leaves."""
+
+    FRAME_COMPLETE = "frame_complete"
+    TICKS_MAX = "ticks_max"
+    WINDOW_OVER = "window_over"
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Take a batch now."""
+
+    reason: FlushReason
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing leaves before `until_ns`; `None`: before something happens."""
+
+    until_ns: int | None
+
+
+Due: TypeAlias = Flush | Wait
+
+
+def newest_positions(slots: NDArray[np.int32]) -> NDArray[np.intp]:
+    """Where the newest row of each slot stands, in order of arrival."""
+    last_from_end = np.unique(slots[::-1], return_index=True)[1]
+    return np.sort(len(slots) - 1 - last_from_end)
+
+
+@dataclass(slots=True)
+class _Queue:
+    ceiling: int
+    blocks: list[TickRows] = field(default_factory=list)
+    rows: int = 0
+    complete: int = 0  # the first so many rows belong to complete frames
+    since_ns: int = 0  # when the oldest incomplete row came
+
+
+class TickBatcher:
+    """Queues of rows, one a channel.
+
+    Parameters
+    ----------
+    window_ms
+        Rows of an incomplete frame leave after so long.
+    ticks_max
+        A batch has at most so many rows, and leaves as soon as it has them.
+    """
+
+    def __init__(self, *, window_ms: int, ticks_max: int) -> None:
+        assert window_ms > 0, window_ms
+        assert 0 < ticks_max <= BATCH_TICKS_MAX, ticks_max
+        self._window_ns = window_ms * MS_NS
+        self._ticks_max = ticks_max
+        self._queues: dict[str, _Queue] = {}
+        self._conflating = False
+
+    def configure(self, instruments: Mapping[str, int]) -> None:
+        """Set the channels and how many instruments each has; a queue that vanishes must be empty."""
+        for channel in [channel for channel in self._queues if channel not in instruments]:
+            assert not self._queues[channel].rows, f"{channel} still holds rows"
+            del self._queues[channel]
+        for channel, count in instruments.items():
+            self._queues.setdefault(channel, _Queue(0)).ceiling = 2 * count + self._ticks_max
+
+    def conflate(self, on: bool) -> int:
+        """Keep only the newest row per instrument from now on (Redis is away), or no longer; rows given up."""
+        self._conflating = on
+        return sum(self._shrink(queue) for queue in self._queues.values()) if on else 0
+
+    def offer(self, channel: str, rows: TickRows, *, now_ns: int) -> Offered:
+        """Queue `rows`, which came in this order."""
+        queue = self._queues[channel]
+        if not len(rows):
+            return Queued()
+        if queue.rows <= queue.complete:
+            queue.since_ns = now_ns
+        queue.blocks.append(rows)
+        queue.rows += len(rows)
+        if not self._conflating and queue.rows <= queue.ceiling:
+            return Queued()
+        lost = self._shrink(queue)
+        return Conflated(lost) if lost else Queued()
+
+    def frame_complete(self) -> None:
+        """Everything queued belongs to complete frames."""
+        for queue in self._queues.values():
+            queue.complete = queue.rows
+
+    def due(self, channel: str, *, now_ns: int, outstanding: bool) -> Due:
+        """Whether a batch leaves now.
+
+        Parameters
+        ----------
+        channel
+            The channel.
+        now_ns
+            Now.
+        outstanding
+            Whether a call of this channel waits for its answer.
+        """
+        queue = self._queues[channel]
+        if outstanding or not queue.rows:
+            return Wait(None)
+        if queue.complete:
+            return Flush(FlushReason.FRAME_COMPLETE)
+        if queue.rows >= self._ticks_max:
+            return Flush(FlushReason.TICKS_MAX)
+        until_ns = queue.since_ns + self._window_ns
+        return Flush(FlushReason.WINDOW_OVER) if now_ns >= until_ns else Wait(until_ns)
+
+    def take(self, channel: str, *, rows_max: int) -> TickRows:
+        """The oldest rows, at most a batch and at most `rows_max`."""
+        queue = self._queues[channel]
+        rows = join_rows(queue.blocks)
+        count = min(len(rows), self._ticks_max, rows_max)
+        # What stays is copied, so that it does not keep the whole of a taken block alive.
+        queue.blocks = [rows.take(np.arange(count, len(rows)))] if count < len(rows) else []
+        queue.rows -= count
+        queue.complete = max(0, queue.complete - count)
+        return rows.take(slice(0, count))
+
+    def take_out(self, channel: str, wanted: NDArray[np.bool_]) -> TickRows:
+        """Every queued row whose slot is marked in `wanted` (by slot), in order of arrival."""
+        queue = self._queues[channel]
+        if not queue.rows:
+            return empty_rows()
+        rows = join_rows(queue.blocks)
+        out = wanted[rows.slot]
+        kept = rows.take(~out)
+        queue.complete = int(np.count_nonzero(~out[: queue.complete]))
+        queue.blocks, queue.rows = ([kept] if len(kept) else []), len(kept)
+        return rows.take(out)
+
+    def discard(self, channel: str) -> int:
+        """Empty the queue; how many rows there were."""
+        queue = self._queues[channel]
+        count = queue.rows
+        queue.blocks, queue.rows, queue.complete = [], 0, 0
+        return count
+
+    def queued(self, channel: str) -> int:
+        """Rows in one queue."""
+        return self._queues[channel].rows
+
+    def in_flight(self) -> int:
+        """Rows in all queues, counted."""
+        return sum(len(block) for queue in self._queues.values() for block in queue.blocks)
+
+    def _shrink(self, queue: _Queue) -> int:
+        if not queue.rows:
+            return 0
+        rows = join_rows(queue.blocks)
+        kept = newest_positions(rows.slot)
+        lost = len(rows) - len(kept)
+        if lost:
+            queue.complete = int(np.searchsorted(kept, queue.complete))
+            queue.blocks, queue.rows = [rows.take(kept)], len(kept)
+        return lost

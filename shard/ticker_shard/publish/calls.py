@@ -1,0 +1,178 @@
+"""Making calls: which rows leave a channel now, encoded and cut to size.
+
+Rows to be repeated go first, and take the queued rows of their instruments along: per instrument exactly one row
+leaves, the newest. Everything a call carries is noted as a parcel in the channel's outbox before it is sent.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ticker_crds import Encoding
+from ticker_shard.publish import fence
+from ticker_shard.publish.batcher import Flush, TickBatcher, newest_positions
+from ticker_shard.publish.encode import Head, encoder_for
+from ticker_shard.publish.fence import ChannelState, Request
+from ticker_shard.publish.gaps import GapRecord
+from ticker_shard.publish.handover import CallMark, Handover
+from ticker_shard.publish.ledger import Ledger
+from ticker_shard.publish.limits import CALL_ROWS_MAX
+from ticker_shard.publish.outbox import Outbox, Parcel
+from ticker_shard.publish.roster import mask_of
+from ticker_shard.ticks.instruments import InstrumentTable
+from ticker_shard.ticks.rows import Slots, TickRows, empty_rows, join_rows
+
+REHEARSAL_ROWS: Final = 10
+GAPS_PER_CALL_MAX: Final = 10
+
+
+class NewestValues(Protocol):
+    """What rewrites read: `ticks.state.InstrumentState`. It knows a row before the row is offered."""
+
+    def newest(self, slots: Slots) -> TickRows:
+        """The newest row of each of `slots` that has one."""
+        ...
+
+
+class CallMaker:
+    """Makes the calls of one process.
+
+    Parameters
+    ----------
+    shard, process, source
+        For the envelope.
+    newest
+        Where repetitions are read.
+    handover, batcher, ledger
+        The process's own.
+    """
+
+    def __init__(
+        self,
+        *,
+        shard: str,
+        process: str,
+        source: str,
+        newest: NewestValues,
+        handover: Handover,
+        batcher: TickBatcher,
+        ledger: Ledger,
+    ) -> None:
+        self.table: InstrumentTable | None = None
+        self._shard, self._process, self._source, self._newest = shard, process, source, newest
+        self._handover, self._batcher, self._ledger = handover, batcher, ledger
+        self._encodings: dict[str, Encoding] = {}  # of channels on their way out too
+
+    def configure(self, table: InstrumentTable) -> None:
+        """Rows are written by this table from now on; the hand-over was told before."""
+        self.table = table
+        known = {name: encoding for name, encoding in self._encodings.items() if self._handover.knows(name)}
+        self._encodings = known | {channel.name: channel.encoding for channel in table.channels}
+
+    def rehearsal(self, name: str, *, wall_ns: int) -> fence.Call:
+        """A call with real rows under epoch 0, which nobody ever holds: Redis must refuse it."""
+        assert self.table is not None
+        rows = self._newest.newest(self.table.members[name]).take(slice(0, REHEARSAL_ROWS))
+        mark = CallMark(name, epoch=0, n=1, state=ChannelState.ACTIVE)
+        return self.make(mark, rows, seq=0, deletes=(), gaps=(), wall_ns=wall_ns)
+
+    def calls(self, name: str, outbox: Outbox, *, budget: int, now_ns: int, wall_ns: int) -> tuple[list[Request], int]:
+        """The calls due in one held channel, and how many rows they carry; what they take is noted in `outbox`."""
+        rows, fresh = self._due_rows(name, outbox, budget=budget, now_ns=now_ns)
+        calls: list[Request] = []
+        more = max(len(outbox.deletes) - CALL_ROWS_MAX, len(outbox.gaps) - GAPS_PER_CALL_MAX, 0) > 0
+        for start in range(0, max(len(rows), 1), CALL_ROWS_MAX):
+            part = slice(start, start + CALL_ROWS_MAX)
+            deletes = tuple(outbox.deletes)[: CALL_ROWS_MAX - len(rows.slot[part])] if start == 0 else ()
+            gaps = tuple(outbox.gaps[:GAPS_PER_CALL_MAX]) if start == 0 else ()
+            if not len(rows) and not deletes and not gaps and not self._handover.beat_due(name, now_ns=now_ns):
+                break
+            last = (
+                start + CALL_ROWS_MAX >= len(rows)
+                and not more
+                and len(deletes) == len(outbox.deletes)
+                and not outbox.repeating.any()
+                and not self._batcher.queued(name)
+            )
+            mark = self._handover.begin_call(name, now_ns=now_ns, last=last)
+            numbered = bool(len(rows) or gaps)
+            call = self.make(mark, rows.take(part), seq=outbox.seq, deletes=deletes, gaps=gaps, wall_ns=wall_ns)
+            outbox.seq += numbered
+            for field in deletes:
+                del outbox.deletes[field]
+            del outbox.gaps[: len(gaps)]
+            outbox.sent[mark.n] = Parcel(
+                mark=mark,
+                revision=call.revision,
+                slots=rows.slot[part],
+                fresh_ns=rows.received_ns[part][fresh[part]],
+                numbered=numbered,
+                deletes=deletes,
+                gaps=gaps,
+            )
+            calls.append(call)
+        return calls, len(rows)
+
+    def _due_rows(self, name: str, outbox: Outbox, *, budget: int, now_ns: int) -> tuple[TickRows, NDArray[np.bool_]]:
+        """Rows to send now, and which of them are not repetitions; repetitions first."""
+        if budget > 0 and outbox.repeating.any():
+            slots = np.flatnonzero(outbox.repeating)[:budget].astype(np.int32)
+            outbox.repeating[slots] = False
+            queued = self._batcher.take_out(name, mask_of(slots, len(outbox.repeating)))
+            rows = self._newest.newest(slots)
+            if not len(queued):
+                return rows, np.zeros(len(rows), np.bool_)
+            # Per instrument one row leaves: the newest one, which is the last that was queued.
+            newest_queued = queued.take(newest_positions(queued.slot))
+            self._ledger.conflated += len(queued) - len(newest_queued)
+            unknown = newest_queued.take(~np.isin(newest_queued.slot, rows.slot))
+            rows = join_rows([rows, unknown]) if len(unknown) else rows
+            return rows, np.isin(rows.slot, newest_queued.slot)
+        if budget > 0 and isinstance(self._batcher.due(name, now_ns=now_ns, outstanding=bool(outbox.sent)), Flush):
+            rows = self._batcher.take(name, rows_max=budget)
+            return rows, np.ones(len(rows), np.bool_)
+        return empty_rows(), np.zeros(0, np.bool_)
+
+    def make(
+        self,
+        mark: CallMark,
+        rows: TickRows,
+        *,
+        seq: int,
+        deletes: tuple[str, ...],
+        gaps: tuple[GapRecord, ...],
+        wall_ns: int,
+    ) -> fence.Call:
+        """One call with these rows and records, encoded."""
+        table = self.table
+        assert table is not None
+        encoder = encoder_for(self._encodings[mark.channel])
+        pairs = encoder.rows(rows, table=table)
+        records = tuple(gap.encode() for gap in gaps)
+        message = numbers = b""
+        if pairs or records:
+            head = Head(
+                shard=self._shard,
+                process=self._process,
+                epoch=mark.epoch,
+                seq=seq,
+                source=self._source,
+                sent_ns=wall_ns,
+            )
+            message, numbers = encoder.message(head, rows=pairs, gaps=records), head.numbers()
+        return fence.Call(
+            channel=mark.channel,
+            epoch=mark.epoch,
+            holder=self._process,
+            n=mark.n,
+            state=mark.state,
+            revision=table.revision,
+            message=message,
+            numbers=numbers,
+            rows=tuple(pairs),
+            deletes=deletes,
+            gaps=records,
+        )

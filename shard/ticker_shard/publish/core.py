@@ -1,0 +1,422 @@
+"""The publisher's decisions, without clock or socket: rows, events and answers in, requests out.
+
+Work goes in *rounds*. `plan_round` says what is due (reads of records, claims, asserts, calls with and without
+rows) as a list that one pipeline carries in order; `settle_round` takes the answers in the same order. Rounds
+do not overlap, so nothing is outstanding in any channel when the next one is planned.
+
+Two promises hold across both:
+
+* **Nothing older than the fence is written.** Each call carries term, holder and a number of its own; what a
+  refused, late or lost answer means is `Handover`'s decision, and after every doubt the channel's newest values
+  are rewritten. A rewrite takes the queued rows of the instruments it repeats with it, so per instrument a
+  channel never goes back.
+* **The ledger adds up**: every row offered is queued, in a parcel, or counted (`ledger`).
+
+Lost is: nothing at a planned hand-over; one round of rows when the process or its connection dies (counted where
+somebody is left to count), and then the newest values are rewritten by whoever publishes next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from ticker_shard.publish import fence
+from ticker_shard.publish.batcher import Conflated, Flush, TickBatcher, Wait
+from ticker_shard.publish.calls import CallMaker, NewestValues
+from ticker_shard.publish.duties import Duties, vanished_fields
+from ticker_shard.publish.fence import Answer, Request, Trouble
+from ticker_shard.publish.gaps import gap_record, hold_gap
+from ticker_shard.publish.handover import Effect, Handover, Phase
+from ticker_shard.publish.latency import Latency
+from ticker_shard.publish.ledger import DropCause, Ledger
+from ticker_shard.publish.limits import (
+    FLUSH_NS,
+    MS_NS,
+    ROUND_ROWS_MAX,
+    SETTLING_REPEAT_NS,
+    Timing,
+)
+from ticker_shard.publish.outbox import Outbox, Parcel
+from ticker_shard.publish.rehearsal import Rehearsal
+from ticker_shard.publish.roster import Roster, displaced, mask_of
+from ticker_shard.ticks.instruments import InstrumentTable
+from ticker_shard.ticks.rows import UNKNOWN_SLOT, Slots, TickRows
+
+HOLE_BEATS: Final = 2  # a channel without an accepted call for so many beats had a hole worth a gap record
+
+
+class PublisherCore:
+    """One account's publishing, as a state machine.
+
+    Parameters
+    ----------
+    shard, process
+        Names in the envelope; see `RedisPublisher`.
+    newest
+        Where rewrites read.
+    source
+        ``live``, ``mock`` or ``replay``.
+    window_ms, ticks_max
+        When a batch leaves at the latest.
+    timing
+        Times of the hand-over.
+    """
+
+    def __init__(
+        self,
+        *,
+        shard: str,
+        process: str,
+        newest: NewestValues,
+        source: str,
+        window_ms: int,
+        ticks_max: int,
+        timing: Timing,
+    ) -> None:
+        self.handover = Handover(process=process, timing=timing)
+        self.batcher = TickBatcher(window_ms=window_ms, ticks_max=ticks_max)
+        self.duties = Duties()
+        self.ledger = Ledger()
+        self.latency = Latency()
+        self.trouble: Trouble | None = None  # what went wrong last, until a round goes well
+        self._calls = CallMaker(
+            shard=shard,
+            process=process,
+            source=source,
+            newest=newest,
+            handover=self.handover,
+            batcher=self.batcher,
+            ledger=self.ledger,
+        )
+        self.rehearsal = Rehearsal(handover=self.handover, calls=self._calls)
+        self._shard, self._newest = shard, newest
+        self._outboxes: dict[str, Outbox] = {}
+        self._roster: Roster | None = None
+        self._offered_ns: int | None = None
+        self._settling_due_ns = 0
+        self._first = 0  # which channel a round starts with: turns, so that none starves
+        self._flush_until_ns: int | None = None
+        self._accepting = True
+        self.ledger.holders.append(self.batcher.in_flight)
+        self.ledger.holders.append(lambda: sum(outbox.in_flight() for outbox in self._outboxes.values()))
+
+    @property
+    def table(self) -> InstrumentTable | None:
+        """The table in force."""
+        return None if self._roster is None else self._roster.table
+
+    # -- from the feed and the assignment
+
+    def configure(self, table: InstrumentTable) -> None:
+        """Apply a table; its revision is not lower than the one before."""
+        before = self.table
+        if before is not None:
+            self._purge(before, table)
+        fields = vanished_fields(before, table)
+        owed = self.duties.configure(table)
+        roster = self._roster = Roster(table)
+        self.handover.configure((channel.name for channel in table.channels), revision=table.revision)
+        self._calls.configure(table)
+        for name in [*table.members, *self._outboxes]:
+            outbox = self._outboxes.setdefault(name, Outbox())
+            repeating = np.zeros(table.capacity, np.bool_)
+            if name in roster:
+                repeating[: len(outbox.repeating)] = outbox.repeating
+                repeating &= roster.publishing[name]
+            outbox.repeating = repeating
+            if self.handover.holds(name):
+                outbox.repeating[owed.get(name, [])] = True
+                outbox.deletes.update(dict.fromkeys(fields.get(name, ())))
+                for row in table.instruments:
+                    if row is not None and row.symbol in outbox.deletes and name in row.channels:
+                        del outbox.deletes[row.symbol]  # it came back before its field was deleted
+        self._forget_vanished()
+        self.batcher.configure({name: len(table.members.get(name, ())) for name in self._outboxes})
+
+    def offer(self, rows: TickRows, *, now_ns: int) -> None:
+        """Take rows that validation passed."""
+        self._offered_ns = now_ns
+        roster = self._roster
+        if roster is None:
+            self.ledger.unrouted += len(rows)
+            return
+        table = roster.table
+        known = (rows.slot >= 0) & (rows.slot < table.capacity)
+        if not known.all():
+            self.ledger.unrouted += int(np.count_nonzero(~known))
+            rows = rows.take(known)
+        for name, members in roster.members.items():
+            inside = members[rows.slot]
+            received = int(np.count_nonzero(inside))
+            if not received:
+                continue
+            self.ledger.received += received
+            if not self._accepting:
+                self.ledger.drop(DropCause.SHUTDOWN, received)
+                continue
+            outgoing = roster.publishing[name][rows.slot] if self.handover.holds(name) else np.zeros_like(inside)
+            queued = int(np.count_nonzero(outgoing))
+            self.ledger.withheld += received - queued
+            if queued:
+                offered = self.batcher.offer(name, rows.take(outgoing), now_ns=now_ns)
+                if isinstance(offered, Conflated):
+                    self.ledger.conflated += offered.rows
+
+    def reject(self, reason: str, slots: Slots) -> None:
+        """Account for rows that validation refused."""
+        capacity = 0 if self.table is None else self.table.capacity
+        known = slots[(slots != UNKNOWN_SLOT) & (slots >= 0) & (slots < capacity)]
+        self.ledger.unrouted += len(slots) - len(known)
+        self.ledger.reject(reason, self._roster.units(known) if self._roster is not None else 0)
+
+    def report_gap(self, slots: Slots, *, start_ns: int, end_ns: int, cause: str) -> None:
+        """Tell consumers of a hole in the feed of these instruments, in each channel that is held."""
+        roster = self._roster
+        if roster is None:
+            return
+        slots = slots[(slots >= 0) & (slots < roster.table.capacity)]
+        for name in roster.members:
+            if self.handover.holds(name):
+                self._hold_gap(name, slots, start_ns=start_ns, end_ns=end_ns, cause=cause)
+
+    # -- rounds
+
+    def advance(self, *, now_ns: int) -> None:
+        """Let time pass, also while Redis cannot be reached: a drain ends all the same."""
+        quiet = self._offered_ns is None or now_ns - self._offered_ns >= self.handover.timing.yield_ns
+        self.handover.advance(now_ns=now_ns, idle=quiet and self.ledger.in_flight() == 0)
+        if self.handover.freeing and self._flush_until_ns is None:
+            self._accepting = False  # what is queued is finite now
+            self._flush_until_ns = now_ns + FLUSH_NS
+            self.batcher.frame_complete()
+        if self._flush_until_ns is not None and now_ns >= self._flush_until_ns and self.handover.phase is Phase.ACTIVE:
+            self.handover.give_up()
+
+    def plan_round(self, *, now_ns: int, wall_ns: int) -> list[Request]:
+        """What is due now, in the order in which it is to be sent; empty when nothing is."""
+        self.advance(now_ns=now_ns)
+        if self.handover.phase is Phase.GONE:
+            return []
+        requests: list[Request] = []
+        if self.handover.poll_due(now_ns=now_ns):
+            requests += [fence.Read(name) for name in self.handover.begin_poll(now_ns=now_ns)]
+        requests += self.handover.begin_claims()
+        requests += self.handover.begin_asserts()
+        requests += self.rehearsal.requests(self.table, now_ns=now_ns, wall_ns=wall_ns)
+        self._repeat_settling(now_ns)
+        budget = ROUND_ROWS_MAX
+        held = self.handover.held
+        for name in held[self._first % max(len(held), 1) :] + held[: self._first % max(len(held), 1)]:
+            if self.handover.may_call(name):
+                outbox = self._outboxes[name]
+                calls, rows = self._calls.calls(name, outbox, budget=budget, now_ns=now_ns, wall_ns=wall_ns)
+                requests += calls
+                budget -= rows
+        self._first += 1
+        return requests
+
+    def settle_round(
+        self,
+        requests: Sequence[Request],
+        answers: Sequence[Answer],
+        *,
+        sent_ns: int,
+        now_ns: int,
+        wall_ns: int,
+    ) -> None:
+        """Take in the answers to one round, in its order."""
+        assert len(requests) == len(answers), (len(requests), len(answers))
+        records = {
+            request.channel: answer.record
+            for request, answer in zip(requests, answers, strict=True)
+            if isinstance(answer, fence.Seen)
+        }
+        if records:
+            self.handover.polled(records, sent_ns=sent_ns, now_ns=now_ns)
+        failures = [answer for answer in answers if isinstance(answer, fence.Refused | fence.Unanswered)]
+        self.trouble = failures[-1].trouble if failures else None
+        for request, answer in zip(requests, answers, strict=True):
+            match request:
+                case fence.Read():
+                    if isinstance(answer, fence.Refused):
+                        self.handover.poll_failed()
+                case fence.Claim(channel):
+                    effect = self.handover.claim_answered(channel, answer, now_ns=now_ns)
+                    if isinstance(answer, fence.Claimed):
+                        self._begin_term(channel, answer, now_ns=now_ns, wall_ns=wall_ns)
+                        self._apply(channel, effect)
+                case fence.Assert(channel):
+                    self._apply(channel, self.handover.assert_answered(request, answer))
+                case fence.Call(epoch=0):
+                    self.trouble = self.rehearsal.answered(answer) or self.trouble
+                case fence.Call(channel):
+                    self._settle_call(channel, request.n, answer, now_ns=now_ns, wall_ns=wall_ns)
+        if any(isinstance(failure, fence.Unanswered) for failure in failures):
+            self.disconnected()
+        self._forget_vanished()
+
+    def disconnected(self) -> None:
+        """The connection is gone (also when it never came up): what was observed over it counts no more."""
+        self.handover.disconnected()
+        for name in self.handover.held:
+            self._repeat_all(name)
+
+    def redis_away(self, away: bool) -> None:
+        """Redis is known to be away: keep only newest values; or it is back."""
+        self.ledger.conflated += self.batcher.conflate(away)
+
+    def wake_ns(self, *, now_ns: int) -> int:
+        """When to plan a round at the latest; a time that is past means now."""
+        due = self.handover.wake_ns(now_ns=now_ns)
+        for name in self.handover.held:
+            if not self.handover.may_call(name) or self._outboxes[name].has_more:
+                return now_ns
+            match self.batcher.due(name, now_ns=now_ns, outstanding=False):
+                case Flush():
+                    return now_ns
+                case Wait(until_ns) if until_ns is not None:
+                    due = min(due, until_ns)
+        if self._flush_until_ns is not None:
+            due = min(due, self._flush_until_ns)
+        rehearsal_ns = self.rehearsal.due_ns(self.table)
+        return due if rehearsal_ns is None else min(due, rehearsal_ns)
+
+    def acknowledged(self) -> int:
+        """The table revision whose publishing duties are done."""
+        return self.duties.done(have_value=lambda slots: self._newest.newest(slots).slot)
+
+    def close_books(self) -> None:
+        """The process goes: what is still in flight is lost, by name."""
+        assert self.handover.phase is Phase.GONE
+        self._accepting = False
+        for name, outbox in self._outboxes.items():
+            assert not outbox.sent, "a round is under way"
+            outbox.settle_unanswered(known_n=None, ledger=self.ledger)
+            self.ledger.drop(DropCause.SHUTDOWN, self.batcher.discard(name))
+
+    # -- private: planning
+
+    def _repeat_settling(self, now_ns: int) -> None:
+        roster = self._roster
+        if roster is None or now_ns < self._settling_due_ns:
+            return
+        self._settling_due_ns = now_ns + SETTLING_REPEAT_NS
+        for name in self.handover.held:
+            if name in roster:
+                self._outboxes[name].repeating |= roster.settling & roster.members[name]
+
+    # -- private: settling
+
+    def _settle_call(self, name: str, n: int, answer: Answer, *, now_ns: int, wall_ns: int) -> None:
+        outbox = self._outboxes[name]
+        parcel = outbox.sent.pop(n)
+        known_before = self.handover.acknowledged_n(name)
+        # An earlier call of this pipeline was fenced: none behind it can be accepted, answered or not.
+        over = self.handover.epoch(name) != parcel.mark.epoch
+        effect = self.handover.call_answered(parcel.mark, answer)
+        match answer:
+            case fence.Accepted(previous_n):
+                rewound = known_before is None or previous_n < known_before
+                outbox.settle_unanswered(known_n=None if rewound else previous_n, ledger=self.ledger)
+                self._count_accepted(name, outbox, parcel, now_ns=now_ns, wall_ns=wall_ns)
+            case _ if over or isinstance(answer, fence.Fenced):
+                self.ledger.superseded += parcel.fresh
+                self.ledger.lost_messages += parcel.numbered
+                self.ledger.lost_gaps += len(parcel.gaps)
+            case fence.Unanswered():
+                outbox.keep_unanswered(parcel, ledger=self.ledger)
+                self._keep_for_later(outbox, parcel)
+            case _:
+                cause = DropCause.REFUSED if isinstance(answer, fence.Refused) else DropCause.LOST
+                self.ledger.drop(cause, parcel.fresh)
+                self.ledger.lost_messages += parcel.numbered
+                self._keep_for_later(outbox, parcel)
+        self._apply(name, effect)
+
+    def _count_accepted(self, name: str, outbox: Outbox, parcel: Parcel, *, now_ns: int, wall_ns: int) -> None:
+        self.ledger.published += parcel.fresh
+        self.ledger.repeated += parcel.repeated
+        self.ledger.messages += parcel.numbered
+        self.ledger.gaps += len(parcel.gaps)
+        if parcel.fresh:
+            self.latency.record(parcel.fresh_ns, acknowledged_ns=wall_ns)
+        self.duties.accepted(name, parcel.slots, revision=parcel.revision)
+        hole_ns = HOLE_BEATS * self.handover.timing.beat_ns
+        if outbox.accepted_ns is not None and now_ns - outbox.accepted_ns > hole_ns:
+            self._report_hole(name, start_ns=outbox.accepted_wall_ns, end_ns=wall_ns, cause="redis")
+        outbox.accepted_ns, outbox.accepted_wall_ns = now_ns, wall_ns
+
+    def _keep_for_later(self, outbox: Outbox, parcel: Parcel) -> None:
+        """Deletes and gap records were not written, or nobody knows; both may be written twice."""
+        outbox.deletes.update(dict.fromkeys(parcel.deletes))
+        for record in parcel.gaps:
+            hold_gap(outbox.gaps, record)
+
+    def _begin_term(self, name: str, claimed: fence.Claimed, *, now_ns: int, wall_ns: int) -> None:
+        outbox = self._outboxes[name]
+        outbox.begin_term()
+        outbox.accepted_ns, outbox.accepted_wall_ns = now_ns, wall_ns
+        pause_ns = (claimed.pause_ms or 0) * MS_NS
+        if pause_ns > HOLE_BEATS * self.handover.timing.beat_ns:
+            self._report_hole(name, start_ns=wall_ns - pause_ns, end_ns=wall_ns, cause="takeover")
+
+    def _report_hole(self, name: str, *, start_ns: int, end_ns: int, cause: str) -> None:
+        """Nothing of the whole channel was published for a while."""
+        if self._roster is not None and name in self._roster:
+            members = self._roster.table.members[name]
+            self._hold_gap(name, members, start_ns=start_ns, end_ns=end_ns, cause=cause)
+
+    def _hold_gap(self, name: str, slots: Slots, *, start_ns: int, end_ns: int, cause: str) -> None:
+        assert self._roster is not None
+        symbols = self._roster.published_symbols(name, slots)
+        if symbols:
+            record = gap_record(self._shard, symbols, start_ns=start_ns, end_ns=end_ns, cause=cause)
+            hold_gap(self._outboxes[name].gaps, record)
+
+    def _apply(self, name: str, effect: Effect) -> None:
+        outbox = self._outboxes[name]
+        match effect:
+            case Effect.REWRITE:
+                self._repeat_all(name)
+            case Effect.ASSERT:
+                # Redis lost this term: what it did with unanswered calls before that cannot be asked any more.
+                outbox.settle_unanswered(known_n=None, ledger=self.ledger)
+                self._repeat_all(name)
+            case Effect.DROPPED | Effect.RELEASED:
+                outbox.settle_unanswered(known_n=None, ledger=self.ledger)
+                left = self.batcher.discard(name)
+                if effect is Effect.DROPPED:
+                    self.ledger.superseded += left
+                else:
+                    self.ledger.drop(DropCause.SHUTDOWN if self.handover.freeing else DropCause.REMOVED, left)
+                outbox.repeating[:] = False
+                outbox.deletes.clear()
+                self.ledger.lost_gaps += len(outbox.gaps)
+                outbox.gaps.clear()
+            case Effect.KEEP_ON | Effect.NOTHING:
+                pass
+
+    def _repeat_all(self, name: str) -> None:
+        if self._roster is not None and name in self._roster:
+            self._outboxes[name].repeating |= self._roster.publishing[name]
+
+    def _purge(self, before: InstrumentTable, table: InstrumentTable) -> None:
+        """Take rows out of the queues that the new table has no place for."""
+        gone, silent = displaced(before, table)
+        for name, outbox in self._outboxes.items():
+            outside = ~mask_of(table.members.get(name, np.empty(0, np.int32)), len(gone))
+            self.ledger.drop(DropCause.REMOVED, len(self.batcher.take_out(name, gone | outside)))
+            self.ledger.withheld += len(self.batcher.take_out(name, silent))
+            outbox.repeating[gone[: len(outbox.repeating)]] = False
+
+    def _forget_vanished(self) -> None:
+        """Drop what belongs to channels that neither the table nor the hand-over knows any more."""
+        for name in [name for name in self._outboxes if not self.handover.knows(name)]:
+            outbox = self._outboxes[name]
+            outbox.settle_unanswered(known_n=None, ledger=self.ledger)
+            if not outbox.sent:
+                self.ledger.drop(DropCause.REMOVED, self.batcher.discard(name))
+                del self._outboxes[name]

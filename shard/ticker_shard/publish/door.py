@@ -1,0 +1,300 @@
+"""The one typed door to the fence scripts: requests go out as one pipeline, answers come back in order.
+
+Promises:
+
+* Nothing is repeated behind the caller's back: the library's retries are off, because a repeat after a fail-over
+  would carry a decision made about another Redis. The one exception is a script that Redis does not have
+  (``NOSCRIPT``: certainly not carried out): it is loaded and the request sent once more, under the same call
+  number, so that it cannot overtake what was accepted meanwhile.
+* After a time-out or a broken connection the connection is closed and never used again: what was outstanding on
+  it is `Unanswered`.
+* Every error answer has a name (`TroubleKind`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from importlib import resources
+from typing import Any, Final
+
+import redis.asyncio as aioredis
+from redis import exceptions
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from ticker_client.keys import fence_key, gaps_key, last_values_key, numbers_key
+from ticker_shard.publish import fence
+from ticker_shard.publish.fence import Answer, Record, Request, Trouble, TroubleKind, parse_record
+from ticker_shard.publish.limits import GAPS_STREAM_MAX, SECOND_NS
+
+FIELDS: Final = ("epoch", "holder", "n", "state", "revision")
+
+
+class RedisTroubleError(Exception):
+    """The connection cannot be made or used; carries the named reason."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(f"{trouble.kind}: {trouble.message}")
+        self.trouble = trouble
+
+
+class _Script:
+    def __init__(self, name: str) -> None:
+        self.text = resources.files("ticker_shard.publish").joinpath("scripts", f"{name}.lua").read_text()
+        self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()  # what EVALSHA wants
+
+
+CALL: Final = _Script("call")
+CLAIM: Final = _Script("claim")
+ASSERT: Final = _Script("assert")
+
+# By the word that opens Redis's error.
+_BY_WORD: Final[dict[str, TroubleKind]] = {
+    "NOAUTH": TroubleKind.NO_AUTH,
+    "WRONGPASS": TroubleKind.WRONG_PASSWORD,
+    "NOPERM": TroubleKind.NO_PERMISSION,
+    "OOM": TroubleKind.OUT_OF_MEMORY,
+    "READONLY": TroubleKind.READ_ONLY,
+    "LOADING": TroubleKind.LOADING,
+    "MASTERDOWN": TroubleKind.LOADING,
+    "BUSY": TroubleKind.BUSY,
+    "MOVED": TroubleKind.CLUSTER,
+    "ASK": TroubleKind.CLUSTER,
+    "CROSSSLOT": TroubleKind.CLUSTER,
+    "CLUSTERDOWN": TroubleKind.CLUSTER,
+}
+# The library strips the word of errors that it knows and raises a class of its own instead.
+_BY_CLASS: Final[tuple[tuple[type[Exception], TroubleKind], ...]] = (
+    (exceptions.BusyLoadingError, TroubleKind.LOADING),
+    (exceptions.MasterDownError, TroubleKind.LOADING),
+    (exceptions.NoPermissionError, TroubleKind.NO_PERMISSION),
+    (exceptions.AuthorizationError, TroubleKind.NO_PERMISSION),
+    (exceptions.OutOfMemoryError, TroubleKind.OUT_OF_MEMORY),
+    (exceptions.ReadOnlyError, TroubleKind.READ_ONLY),
+    (exceptions.ClusterError, TroubleKind.CLUSTER),
+    (exceptions.AskError, TroubleKind.CLUSTER),
+    (exceptions.TimeoutError, TroubleKind.TIMEOUT),
+    (TimeoutError, TroubleKind.TIMEOUT),
+)
+
+
+def classify(error: Exception) -> Trouble:
+    """The name of what a library or socket error means."""
+    message = str(error)
+    # Within a script, "... script: <digest>, on @user_script:35." follows, and the word may stand behind "ERR".
+    words = message.replace("-", " ").split()
+    for word in words[:3]:
+        if word.rstrip(":") in _BY_WORD:
+            return Trouble(_BY_WORD[word.rstrip(":")], message)
+    if isinstance(error, exceptions.AuthenticationError):
+        missing = "without any password" in message or "Authentication required" in message
+        return Trouble(TroubleKind.NO_AUTH if missing else TroubleKind.WRONG_PASSWORD, message)
+    for kind, trouble in _BY_CLASS:
+        if isinstance(error, kind):
+            return Trouble(trouble, message or "no answer in time")
+    if isinstance(error, exceptions.ConnectionError | OSError):
+        return Trouble(TroubleKind.UNREACHABLE, message or type(error).__name__)
+    return Trouble(TroubleKind.REFUSED, message)
+
+
+class Door:
+    """One connection, for one account's records.
+
+    Parameters
+    ----------
+    url
+        The Redis URL.
+    member
+        The account's name in fence keys.
+    timeout_ns
+        For connecting, and for one exchange.
+
+    Raises
+    ------
+    RedisTroubleError
+        When the URL cannot be used.
+    """
+
+    def __init__(self, url: str, *, member: str, timeout_ns: int) -> None:
+        try:
+            pool = aioredis.ConnectionPool.from_url(
+                url,
+                retry=Retry(NoBackoff(), 0),
+                retry_on_error=[],
+                protocol=2,
+                health_check_interval=0,
+                socket_timeout=None,
+            )
+            self._connection: Any = pool.make_connection()  # type: ignore[no-untyped-call]
+        # The library takes the URL's options as arguments, so one that it does not know is a TypeError.
+        except (ValueError, TypeError, exceptions.RedisError):  # words may quote the URL, and with it the password
+            trouble = Trouble(TroubleKind.UNREACHABLE, "the Redis URL is missing, malformed, or has unknown options")
+            raise RedisTroubleError(trouble) from None
+        self._member = member
+        self._timeout_s = timeout_ns / SECOND_NS
+
+    async def connect(self) -> None:
+        """Connect and log in.
+
+        Raises
+        ------
+        RedisTroubleError
+            With the reason.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._connection.connect()
+                await self._roundtrip([("PING",)])
+        except (exceptions.RedisError, OSError) as error:
+            await self.close()
+            raise RedisTroubleError(classify(error)) from error
+
+    async def close(self) -> None:
+        """Drop the connection, politely or not."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._connection.disconnect(nowait=True)
+        except (exceptions.RedisError, OSError):
+            pass  # it is gone either way
+
+    async def exchange(self, requests: Sequence[Request]) -> list[Answer]:
+        """Send all requests in order and await every answer.
+
+        Never raises for what Redis or the network do: a request whose fate is unknown is `Unanswered`, and then
+        the connection is closed.
+        """
+        answers: list[Answer | None] = [None] * len(requests)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                missing = await self._attempt(requests, range(len(requests)), answers)
+                if missing:
+                    await self._roundtrip([("SCRIPT", "LOAD", script.text) for script in (CALL, CLAIM, ASSERT)])
+                    again = await self._attempt(requests, missing, answers)
+                    for place in again:
+                        answers[place] = fence.Refused(
+                            Trouble(TroubleKind.REFUSED, "NOSCRIPT after loading the script")
+                        )
+        except (exceptions.RedisError, OSError) as error:
+            trouble = classify(error)
+            await self.close()
+            return [fence.Unanswered(trouble) if answer is None else answer for answer in answers]
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+        assert all(answer is not None for answer in answers), answers
+        return [answer for answer in answers if answer is not None]
+
+    async def permitted(self, commands: Sequence[tuple[str, ...]]) -> list[Trouble]:
+        """Ask Redis whether this user may run `commands`, without running them; empty where it may or will not say."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                user = (await self._roundtrip([("ACL", "WHOAMI")]))[0]
+                if not isinstance(user, bytes):
+                    return []
+                verdicts = await self._roundtrip([("ACL", "DRYRUN", user.decode(), *command) for command in commands])
+        except (exceptions.RedisError, OSError) as error:
+            await self.close()
+            raise RedisTroubleError(classify(error)) from error
+        return [
+            Trouble(TroubleKind.NO_PERMISSION, verdict.decode("utf-8", "replace"))
+            for verdict in verdicts
+            if isinstance(verdict, bytes) and verdict != b"OK"
+        ]
+
+    def rehearsed_commands(self, channel: str) -> list[tuple[str, ...]]:
+        """What the scripts do, as an ACL sees it."""
+        fence_name = fence_key(channel, member=self._member)
+        return [
+            ("SCRIPT", "LOAD", CALL.text),
+            ("EVALSHA", CALL.digest, "1", fence_name),
+            ("HMGET", fence_name, "epoch"),
+            ("HSET", fence_name, "n", "0"),
+            ("HSET", last_values_key(channel), "field", "row"),
+            ("HDEL", last_values_key(channel), "field"),
+            ("HSET", numbers_key(channel), self._member, "{}"),
+            ("XADD", gaps_key(channel), "*", "gap", "{}"),
+            ("PUBLISH", channel, "message"),
+            ("TIME",),
+        ]
+
+    async def _attempt(
+        self, requests: Sequence[Request], places: Sequence[int] | range, answers: list[Answer | None]
+    ) -> list[int]:
+        """Send the requests at `places` and fill in their answers; those whose script is missing come back."""
+        await self._send([self._command(requests[place]) for place in places])
+        missing: list[int] = []
+        for place in places:
+            try:
+                reply = await self._connection.read_response(disable_decoding=True)
+            except exceptions.NoScriptError:
+                missing.append(place)
+            except exceptions.ResponseError as error:
+                answers[place] = fence.Refused(classify(error))
+            else:
+                answers[place] = _parse(requests[place], reply)
+        return missing
+
+    async def _roundtrip(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Replies to plain commands; an error reply stands in its place as the exception."""
+        await self._send(commands)
+        replies: list[Any] = []
+        for _ in commands:
+            try:
+                replies.append(await self._connection.read_response(disable_decoding=True))
+            except exceptions.ResponseError as error:
+                replies.append(error)
+        return replies
+
+    async def _send(self, commands: Sequence[tuple[Any, ...]]) -> None:
+        if not self._connection.is_connected:  # the library would quietly connect anew
+            raise exceptions.ConnectionError("not connected")
+        await self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
+
+    def _command(self, request: Request) -> tuple[Any, ...]:
+        fence_name = fence_key(request.channel, member=self._member)
+        match request:
+            case fence.Read():
+                return ("HMGET", fence_name, *FIELDS)
+            case fence.Claim(_, holder, reason, expected, seen, revision):
+                record = ("", "", "") if expected is None else (expected.epoch, expected.holder, expected.n)
+                return ("EVALSHA", CLAIM.digest, 1, fence_name, holder, reason.value, *record, seen, revision)
+            case fence.Assert(_, epoch, holder, n, state, revision):
+                return ("EVALSHA", ASSERT.digest, 1, fence_name, epoch, holder, n, state.value, revision)
+            case fence.Call(channel, epoch, holder, n, state, revision, message, numbers, rows, deletes, gaps):
+                keys = (fence_name, last_values_key(channel), gaps_key(channel), numbers_key(channel))
+                head = (epoch, holder, n, state.value, revision, channel, message)
+                counts = (len(rows), len(deletes), len(gaps), GAPS_STREAM_MAX, self._member, numbers)
+                pairs = [part for row in rows for part in row]
+                return ("EVALSHA", CALL.digest, len(keys), *keys, *head, *counts, *pairs, *deletes, *gaps)
+
+
+def _parse(request: Request, reply: Any) -> Answer:
+    """The answer in a script's reply; anything else is somebody else's bytes and named so."""
+    if isinstance(request, fence.Read) and isinstance(reply, list):
+        return fence.Seen(parse_record(reply))
+    match reply:
+        case [b"OK", previous]:
+            return fence.Accepted(int(previous))
+        case [b"CLAIMED", epoch, pause]:
+            return fence.Claimed(int(epoch), int(pause) if pause else None)
+        case [b"ASSERTED"]:
+            return fence.Asserted()
+        case [b"REWOUND", *fields]:
+            return fence.Rewound(parse_record(fields))
+        case [b"CONFLICT", *fields]:
+            return fence.Conflict(parse_record(fields))
+        case [b"STALE" | b"FENCED" | b"BEHIND" | b"KEPT" as code, *fields]:
+            record = parse_record(fields)
+            if record is not None:
+                return _WITH_RECORD[code](record)
+    return fence.Refused(Trouble(TroubleKind.REFUSED, f"unexpected reply {reply!r:.100}"))
+
+
+_WITH_RECORD: Final[dict[bytes, Callable[[Record], Answer]]] = {
+    b"STALE": fence.Stale,
+    b"FENCED": fence.Fenced,
+    b"BEHIND": fence.Behind,
+    b"KEPT": fence.Kept,
+}

@@ -1,0 +1,479 @@
+"""Which process of one account may publish in which channel: the hand-over, as decisions over plain data.
+
+Several processes of one account live at the same time during a roll-out, a drain or a restart. For each channel a
+record in Redis names its holder (`fence`); this file decides when to claim a record, what to do with each answer,
+and when to go. It reads no clock, knows no socket, and never learns which pod is *newer*: Kubernetes decides that
+and says so by SIGTERM. Only a record that is leaving, free, silent, or of an earlier process of this very pod can be
+claimed, so a healthy holder is never robbed.
+
+The rules are tables: `PHASES` and `CLAIM_RULES` in `handover_rules`, and `ON_CALL` below: what each answer to a call
+means for its channel.
+
+Everything else is bookkeeping per channel: the epoch held, call numbers, the observation window. Epochs belong to
+one channel each; losing one channel loses nothing else. A process that was superseded keeps its feed and stays
+standby, unless SIGTERM told it that it is not wanted: leaving by exit 0 would only get it restarted.
+
+All times are monotonic nanoseconds of this process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from ticker_shard.publish.fence import (
+    Accepted,
+    Answer,
+    Assert,
+    Asserted,
+    Behind,
+    ChannelState,
+    Claim,
+    Claimed,
+    Conflict,
+    Fenced,
+    Kept,
+    Record,
+    Refused,
+    Rewound,
+    Stale,
+    Unanswered,
+)
+from ticker_shard.publish.handover_rules import (
+    PHASES,
+    CallMark,
+    ChannelTerm,
+    Effect,
+    Move,
+    Phase,
+)
+from ticker_shard.publish.limits import TIMING, Timing
+from ticker_shard.publish.watching import Watcher
+
+__all__ = ["ON_CALL", "CallMark", "Effect", "Handover", "Move", "Phase"]
+
+
+class Handover:
+    """One process's part in the hand-over.
+
+    Parameters
+    ----------
+    process
+        ``<instance>/<random>``.
+    timing
+        Times of the protocol.
+    """
+
+    def __init__(self, *, process: str, timing: Timing = TIMING) -> None:
+        instance, slash, _ = process.partition("/")
+        assert instance, process
+        assert slash, process
+        self.process = process
+        self.timing = timing
+        self.phase = Phase.WARMING
+        self.revision = 0
+        self.terminating = False
+        self.freeing = False  # the drain is over: calls go out as free
+        self._watcher = Watcher(instance, timing)
+        self._channels: dict[str, ChannelTerm] = {}
+        self._warm = False
+        self._cold_since_ns: int | None = None
+        self._yielding = False
+        self._terminated_ns = 0
+        self._poll_due_ns = 0
+        self._polled_ns: int | None = None
+
+    # -- what is so
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The table's channels, by name."""
+        return tuple(sorted(name for name, channel in self._channels.items() if not channel.retiring))
+
+    @property
+    def leaving(self) -> bool:
+        """Whether this process gives way to any warm one."""
+        return self.terminating or self._yielding
+
+    @property
+    def warm(self) -> bool:
+        """Whether the feed delivers."""
+        return self._warm
+
+    def holds(self, channel: str) -> bool:
+        """Whether rows of `channel` may be sent."""
+        known = self._channels.get(channel)
+        return known is not None and known.held is not None
+
+    def knows(self, channel: str) -> bool:
+        """Whether `channel` is in the table, or still on its way out."""
+        return channel in self._channels
+
+    def epoch(self, channel: str) -> int | None:
+        """The term under which `channel` is held."""
+        known = self._channels.get(channel)
+        return None if known is None else known.held
+
+    def acknowledged_n(self, channel: str) -> int | None:
+        """The last call number in `channel` whose acceptance this process saw; `None` while it is not held."""
+        known = self._channels.get(channel)
+        return known.acknowledged_n if known is not None and known.held is not None else None
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """Channels held, those on their way out included."""
+        return tuple(sorted(name for name, channel in self._channels.items() if channel.held is not None))
+
+    def other_holder(self, *, now_ns: int) -> bool | None:
+        """Whether another process publishes for this account; `None` when that is not known."""
+        answers = [
+            self._watcher.occupied(channel, now_ns=now_ns)
+            for channel in self._channels.values()
+            if channel.held is None
+        ]
+        if True in answers:
+            return True
+        return None if None in answers else False
+
+    # -- what happened
+
+    def configure(self, channels: Iterable[str], *, revision: int) -> None:
+        """A table was applied: these channels, under this revision."""
+        assert revision >= self.revision, f"revision {revision} after {self.revision}: tables only grow"
+        self.revision = revision
+        wanted = set(channels)
+        for name in wanted:
+            self._channels.setdefault(name, ChannelTerm()).retiring = False
+        for name in [name for name in self._channels if name not in wanted]:
+            if self._channels[name].held is None and not self._channels[name].claim_sent:
+                del self._channels[name]
+            else:
+                self._channels[name].retiring = True
+                self._channels[name].claim = self._channels[name].claim if self._channels[name].claim_sent else None
+
+    def feed(self, *, warm: bool, now_ns: int) -> None:
+        """Sockets are open and everything wanted is confirmed, or no longer."""
+        if warm:
+            self._cold_since_ns = None
+            self._yielding = False
+        elif self._warm or self._cold_since_ns is None:
+            self._cold_since_ns = now_ns
+        self._warm = warm
+
+    def terminate(self, *, now_ns: int) -> None:
+        """SIGTERM: Kubernetes does not want this process any more."""
+        if not self.terminating:
+            self.terminating = True
+            self._terminated_ns = now_ns
+            for channel in self._channels.values():
+                if not channel.claim_sent:
+                    channel.claim = None
+
+    def rehearsed(self) -> None:
+        """A call under epoch 0 was refused: connection, scripts and encoder work."""
+        assert self._warm, "the rehearsal sends real rows"
+        self._move(Move.REHEARSED)
+
+    def polled(self, records: Mapping[str, Record | None], *, sent_ns: int, now_ns: int) -> None:
+        """Records as read by one successful poll, asked for at `sent_ns`, answered now."""
+        late = self._polled_ns is not None and now_ns - self._polled_ns > 3 * self.timing.poll_ns
+        if late:
+            self._forget_observations()
+        self._polled_ns = now_ns
+        for name, record in records.items():
+            channel = self._channels.get(name)
+            if channel is not None and channel.held is None:
+                self._watcher.observe(channel, record, now_ns=now_ns)
+                self._consider(name, channel, sent_ns=sent_ns, now_ns=now_ns)
+
+    def poll_failed(self) -> None:
+        """A poll was refused: what was unchanged before may have changed and changed back."""
+        self._forget_observations()
+
+    def disconnected(self) -> None:
+        """The connection is gone: nothing that was observed or decided over it counts any more."""
+        self._forget_observations()
+        for name, channel in list(self._channels.items()):
+            channel.claim = None
+            channel.claim_sent = False
+            # The record may have been lost with the connection; a call will tell.
+            channel.asserting = False
+            self._forget_if_retired(name, channel)
+
+    def call_answered(self, mark: CallMark, answer: Answer) -> Effect:
+        """What an answer to a call means; answers come in the order of the calls."""
+        channel = self._channels.get(mark.channel)
+        if channel is None or channel.held != mark.epoch:
+            return Effect.NOTHING  # a term that is over
+        rule = ON_CALL.get(type(answer))
+        assert rule is not None, f"{answer} does not answer a call"
+        return rule(self, channel, mark, answer)
+
+    def claim_answered(self, name: str, answer: Answer, *, now_ns: int) -> Effect:
+        """What an answer to a claim means."""
+        channel = self._channels.get(name)
+        if channel is None:
+            return Effect.NOTHING
+        channel.claim, channel.claim_sent = None, False
+        match answer:
+            case Claimed(epoch):
+                assert epoch > channel.seen, f"{name}: epoch {epoch} was given although {channel.seen} was seen"
+                channel.held, channel.seen = epoch, epoch
+                channel.n = channel.acknowledged_n = 0
+                channel.accepted_state = ChannelState.ACTIVE
+                channel.asserting = False
+                channel.since_ns = channel.behind_ns = None
+                channel.last_call_ns = now_ns
+                if self.phase is not Phase.ACTIVE:
+                    self._move(Move.TOOK_FIRST)
+                return Effect.REWRITE
+            case Conflict(record):
+                self._watcher.restart_window(channel)
+                self._watcher.see(channel, record)
+            case Behind(record):
+                self._watcher.restart_window(channel)
+                self._watcher.see(channel, record)
+            case Refused() | Unanswered():
+                self._watcher.restart_window(channel)
+            case _:
+                raise AssertionError(f"{answer} does not answer a claim")
+        self._forget_if_retired(name, channel)
+        return Effect.NOTHING
+
+    def assert_answered(self, order: Assert, answer: Answer) -> Effect:
+        """What an answer to an assert means."""
+        channel = self._channels.get(order.channel)
+        if channel is None or channel.held != order.epoch:
+            return Effect.NOTHING
+        channel.asserting = False
+        match answer:
+            case Asserted():
+                channel.acknowledged_n = order.n
+                channel.accepted_state = order.state
+                return Effect.REWRITE
+            case Kept(record):
+                channel.n = max(channel.n, record.n)
+                channel.acknowledged_n = record.n
+                channel.accepted_state = record.state
+                return Effect.REWRITE
+            case Fenced(record):
+                return self._lose(order.channel, channel, record)
+            case Refused():
+                channel.asserting = True
+                return Effect.NOTHING
+            case Unanswered():
+                return Effect.REWRITE
+            case _:
+                raise AssertionError(f"{answer} does not answer an assert")
+
+    # -- what is to be done
+
+    def advance(self, *, now_ns: int, idle: bool) -> None:
+        """Let time pass: yield, end the drain, go.
+
+        Parameters
+        ----------
+        now_ns
+            Now.
+        idle
+            Whether nothing is queued or unanswered, and no row has come for `yield`.
+        """
+        if self.phase is Phase.GONE:
+            return
+        cold = self._cold_since_ns
+        if cold is not None and now_ns - cold >= self.timing.yield_ns:
+            self._yielding = True
+        if not self.terminating:
+            return
+        # Without a feed there is nothing to go on publishing, and a restarted process finds the record free. But a
+        # reconnect, or a table that is being confirmed, is no lost feed: going then would leave a hole.
+        drained = now_ns - self._terminated_ns >= self.timing.drain_deadline_ns or (self._yielding and idle)
+        if drained:
+            self.freeing = True
+        claiming = any(channel.claim_sent for channel in self._channels.values())
+        if not self.held and not claiming:
+            self._move(Move.LEFT)
+
+    def give_up(self) -> None:
+        """Go although channels are held: the flush after the drain deadline did not come through in time."""
+        assert self.terminating
+        if self.phase is not Phase.GONE:
+            self._move(Move.LEFT)
+
+    def poll_due(self, *, now_ns: int) -> bool:
+        """Whether the records should be read now."""
+        return now_ns >= self._poll_due_ns and any(channel.held is None for channel in self._channels.values())
+
+    def begin_poll(self, *, now_ns: int) -> tuple[str, ...]:
+        """The channels whose records are to be read."""
+        self._poll_due_ns = now_ns + self.timing.poll_ns
+        return tuple(sorted(name for name, channel in self._channels.items() if channel.held is None))
+
+    def begin_claims(self) -> tuple[Claim, ...]:
+        """The claims to send now."""
+        orders = []
+        for name in sorted(self._channels):
+            channel = self._channels[name]
+            if channel.claim is not None and not channel.claim_sent:
+                channel.claim_sent = True
+                orders.append(channel.claim)
+        return tuple(orders)
+
+    def begin_asserts(self) -> tuple[Assert, ...]:
+        """The asserts to send now."""
+        orders = []
+        for name in sorted(self._channels):
+            channel = self._channels[name]
+            if channel.held is not None and channel.asserting:
+                channel.n += 1
+                orders.append(Assert(name, channel.held, self.process, channel.n, self._state(channel), self.revision))
+        return tuple(orders)
+
+    def may_call(self, name: str) -> bool:
+        """Whether a call may be made in `name` now."""
+        channel = self._channels.get(name)
+        return channel is not None and channel.held is not None and not channel.asserting
+
+    def beat_due(self, name: str, *, now_ns: int) -> bool:
+        """Whether a call is due although there may be no rows: for life, or to tell a changed state."""
+        channel = self._channels[name]
+        if not self.may_call(name):
+            return False
+        return (
+            now_ns - channel.last_call_ns >= self.timing.beat_ns or self._state(channel) is not channel.accepted_state
+        )
+
+    def begin_call(self, name: str, *, now_ns: int, last: bool = True) -> CallMark:
+        """The fenced part of the next call; every call has a number of its own.
+
+        Parameters
+        ----------
+        name
+            The channel.
+        now_ns
+            Now.
+        last
+            False while more of the channel's rows follow: nothing may follow *free*.
+        """
+        channel = self._channels[name]
+        assert channel.held is not None, f"{name} is not held"
+        channel.n += 1
+        channel.last_call_ns = now_ns
+        state = self._state(channel)
+        if state is ChannelState.FREE and not last:
+            state = ChannelState.LEAVING
+        return CallMark(name, channel.held, channel.n, state)
+
+    def wake_ns(self, *, now_ns: int) -> int:
+        """When to look again at the latest."""
+        claims = any(channel.claim is not None and not channel.claim_sent for channel in self._channels.values())
+        if claims or (self.terminating and not self.held):
+            return now_ns
+        due = [now_ns + self.timing.beat_ns]
+        if any(channel.held is None for channel in self._channels.values()):
+            due.append(self._poll_due_ns)
+        due += [channel.last_call_ns + self.timing.beat_ns for channel in self._channels.values() if channel.held]
+        if self._cold_since_ns is not None and not self._yielding:
+            due.append(self._cold_since_ns + self.timing.yield_ns)
+        if self.terminating and not self.freeing:
+            due.append(self._terminated_ns + self.timing.drain_deadline_ns)
+        return min(due)
+
+    # -- private
+
+    def _move(self, move: Move) -> None:
+        following = PHASES.get((self.phase, move))
+        assert following is not None, f"{move} cannot happen in {self.phase}"
+        self.phase = following
+
+    def _state(self, channel: ChannelTerm) -> ChannelState:
+        if channel.retiring or self.freeing:
+            return ChannelState.FREE
+        return ChannelState.LEAVING if self.leaving else ChannelState.ACTIVE
+
+    def _consider(self, name: str, channel: ChannelTerm, *, sent_ns: int, now_ns: int) -> None:
+        """Decide on a claim after a poll."""
+        if channel.retiring or channel.claim is not None or not self._warm or self.freeing:
+            return
+        if self.phase not in (Phase.STANDBY, Phase.ACTIVE) or (self.terminating and self.phase is Phase.STANDBY):
+            return
+        reason = self._watcher.reason(
+            channel, revision=self.revision, terminating=self.terminating, sent_ns=sent_ns, now_ns=now_ns
+        )
+        if reason is not None:
+            record = channel.observed
+            revision = max(self.revision, 0 if record is None else record.revision)
+            channel.claim = Claim(name, self.process, reason, record, seen=channel.seen, revision=revision)
+
+    def _forget_observations(self) -> None:
+        self._polled_ns = None
+        for channel in self._channels.values():
+            self._watcher.restart_window(channel)
+            channel.changed_ns = None
+            if not channel.claim_sent:
+                channel.claim = None
+
+    def _lose(self, name: str, channel: ChannelTerm, record: Record | None) -> Effect:
+        self._watcher.see(channel, record)
+        channel.held = None
+        channel.asserting = False
+        channel.accepted_state = None
+        self._watcher.restart_window(channel)
+        self._poll_due_ns = 0
+        self._forget_if_retired(name, channel)
+        self._after_loss()
+        return Effect.DROPPED
+
+    def _forget_if_retired(self, name: str, channel: ChannelTerm) -> None:
+        if channel.retiring and channel.held is None:
+            del self._channels[name]
+
+    def _release(self, name: str, channel: ChannelTerm) -> Effect:
+        channel.held = None
+        channel.accepted_state = None
+        self._watcher.restart_window(channel)
+        self._forget_if_retired(name, channel)
+        self._after_loss()
+        return Effect.RELEASED
+
+    def _after_loss(self) -> None:
+        if not self.held and self.phase is Phase.ACTIVE:
+            self._move(Move.LOST_LAST)
+
+    def _on_accepted(self, channel: ChannelTerm, mark: CallMark, answer: Answer) -> Effect:
+        assert isinstance(answer, Accepted)
+        in_order = answer.previous_n == channel.acknowledged_n
+        channel.acknowledged_n = mark.n
+        channel.accepted_state = mark.state
+        if mark.state is ChannelState.FREE and self._state(channel) is ChannelState.FREE:
+            return self._release(mark.channel, channel)
+        # Anything but the call before: Redis went back, or an answer was lost. "Less" would not do: a late call
+        # may have lifted the number again.
+        return Effect.KEEP_ON if in_order else Effect.REWRITE
+
+    def _on_stale(self, channel: ChannelTerm, mark: CallMark, answer: Answer) -> Effect:
+        assert isinstance(answer, Stale)
+        channel.n = max(channel.n, answer.record.n)
+        return Effect.REWRITE
+
+    def _on_fenced(self, channel: ChannelTerm, mark: CallMark, answer: Answer) -> Effect:
+        assert isinstance(answer, Fenced)
+        return self._lose(mark.channel, channel, answer.record)
+
+    def _on_rewound(self, channel: ChannelTerm, mark: CallMark, answer: Answer) -> Effect:
+        channel.asserting = True
+        return Effect.ASSERT
+
+    def _on_no_answer(self, channel: ChannelTerm, mark: CallMark, answer: Answer) -> Effect:
+        return Effect.REWRITE
+
+
+_Handler = Callable[[Handover, ChannelTerm, CallMark, Answer], Effect]
+ON_CALL: Final[dict[type[Answer], _Handler]] = {
+    Accepted: Handover._on_accepted,
+    Stale: Handover._on_stale,
+    Fenced: Handover._on_fenced,
+    Rewound: Handover._on_rewound,
+    Refused: Handover._on_no_answer,
+    Unanswered: Handover._on_no_answer,
+}

@@ -1,0 +1,346 @@
+"""The room's door: rows in, fenced and accounted messages out.
+
+`RedisPublisher` is the shell around `PublisherCore`: it has the clocks, the connection and the one loop, and no
+rule. A turn of the loop lets time pass, connects if it must (as the breaker allows), plans a round, carries it to
+Redis in one pipeline, and hands the answers back. There is one connection and one round at a time, so calls leave
+in order, and a broken connection is one event that voids everything at once.
+
+While Redis is away rows are kept, the newest per instrument; `offer` never waits for anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from enum import StrEnum
+from typing import Final
+
+from ticker_shard.publish.breaker import BreakerState, CircuitBreaker, Outcome
+from ticker_shard.publish.calls import NewestValues
+from ticker_shard.publish.core import PublisherCore
+from ticker_shard.publish.door import Door, RedisTroubleError
+from ticker_shard.publish.fence import CONFIGURATION, Refused, Trouble, Unanswered
+from ticker_shard.publish.handover import Phase
+from ticker_shard.publish.latency import Latency
+from ticker_shard.publish.ledger import Ledger
+from ticker_shard.publish.limits import SECOND_NS, TIMING, Timing
+from ticker_shard.ticks.instruments import InstrumentTable
+from ticker_shard.ticks.rows import Slots, TickRows
+
+WINDOW_MS: Final = 100
+TICKS_MAX: Final = 1_000
+DRAIN_DEADLINE_S: Final = TIMING.drain_deadline_ns / SECOND_NS
+
+_log = logging.getLogger(__name__)
+
+
+class Holdings(StrEnum):
+    """Which channels this process holds; an account without channels counts as all."""
+
+    NONE = "none"
+    SOME = "some"  # the first by name is not among them
+    FIRST = "first"  # the first by name, but not all
+    ALL = "all"
+
+
+class OtherHolder(StrEnum):
+    """What is known of another process that holds a channel of this account."""
+
+    UNKNOWN = "unknown"  # the records could not be read, or not for a whole window yet
+    NONE = "none"  # every record is missing, free, silent or ours
+    ALIVE = "alive"  # its record moves
+
+
+class RedisPublisher:
+    """Publishes one account's rows, for as long as this process holds the account's channels.
+
+    Parameters
+    ----------
+    redis_url
+        Answers the Redis URL; asked again at every connect, so a changed secret is picked up.
+    shard
+        ``<namespace>.<account>``: the envelope's ``shard`` and the fence record's name.
+    process
+        ``<instance>/<random>``; instance is the pod's UID, so that a restarted container knows its own record.
+    newest
+        Where rewrites read; it knows a row before the row is offered, and a table before it is configured here.
+    source
+        ``live``, ``mock`` or ``replay``.
+    window_ms, ticks_max
+        When a batch leaves at the latest.
+    drain_deadline_s
+        After SIGTERM, the longest wait for a successor; 0 where there is no room for one.
+    timing
+        The other times of the hand-over.
+    on_change
+        Called (synchronously, must not raise) when state, holdings, `acknowledged` or `trouble` may have changed.
+    monotonic_ns, wall_ns, jitter
+        Clocks, and a source of [0, 1).
+    """
+
+    def __init__(
+        self,
+        redis_url: Callable[[], str],
+        *,
+        shard: str,
+        process: str,
+        newest: NewestValues,
+        source: str = "live",
+        window_ms: int = WINDOW_MS,
+        ticks_max: int = TICKS_MAX,
+        drain_deadline_s: float = DRAIN_DEADLINE_S,
+        timing: Timing = TIMING,
+        on_change: Callable[[], None] = lambda: None,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        wall_ns: Callable[[], int] = time.time_ns,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        timing = replace(timing, drain_deadline_ns=int(drain_deadline_s * SECOND_NS))
+        self._core = PublisherCore(
+            shard=shard,
+            process=process,
+            newest=newest,
+            source=source,
+            window_ms=window_ms,
+            ticks_max=ticks_max,
+            timing=timing,
+        )
+        self.breaker = CircuitBreaker(jitter=jitter)
+        self._redis_url, self._shard, self._timing, self._on_change = redis_url, shard, timing, on_change
+        self._monotonic_ns, self._wall_ns = monotonic_ns, wall_ns
+        self._wake = asyncio.Event()
+        self._door: Door | None = None
+        self._permission_due_ns = 0
+        self._url_changed = False
+        self._told: object = None
+
+    # -- from the feed, the assignment and the supervisor; none of these waits or raises
+
+    def configure(self, table: InstrumentTable) -> None:
+        """Apply a table (revisions only grow; the caller judged it). Configure `newest` first."""
+        self._core.configure(table)
+        self._wake.set()
+
+    def offer(self, rows: TickRows) -> None:
+        """Take rows that validation passed. `newest` already knows them."""
+        self._core.offer(rows, now_ns=self._monotonic_ns())
+        self._wake.set()
+
+    def reject(self, reason: str, slots: Slots) -> None:
+        """Account for rows that validation refused; unknown slots count as unrouted."""
+        self._core.reject(reason, slots)
+
+    def flush_hint(self) -> None:
+        """The frame is complete: what is queued may leave now."""
+        self._core.batcher.frame_complete()
+        self._wake.set()
+
+    def set_feed(self, warm: bool) -> None:
+        """Tell whether sockets are open and everything wanted is confirmed."""
+        self._core.handover.feed(warm=warm, now_ns=self._monotonic_ns())
+        self._wake.set()
+
+    def report_gap(self, slots: Slots, *, start_ns: int, end_ns: int, cause: str) -> None:
+        """Have a gap (wall clock) of these instruments published and stored."""
+        self._core.report_gap(slots, start_ns=start_ns, end_ns=end_ns, cause=cause)
+        self._wake.set()
+
+    def terminate(self) -> None:
+        """SIGTERM: hand over, or drain; then `run` returns."""
+        self._core.handover.terminate(now_ns=self._monotonic_ns())
+        self._wake.set()
+
+    def reconnect(self) -> None:
+        """The URL is another one now: use it from the next round on."""
+        self._url_changed = True
+        self._wake.set()
+
+    # -- what is so
+
+    @property
+    def ledger(self) -> Ledger:
+        """The books."""
+        return self._core.ledger
+
+    @property
+    def latency(self) -> Latency:
+        """Frame received → publish acknowledged."""
+        return self._core.latency
+
+    @property
+    def acknowledged(self) -> int:
+        """The table revision whose publishing duties are done (barrier, first values, rewrites); 0 before any."""
+        return self._core.acknowledged()
+
+    @property
+    def state(self) -> Phase:
+        """Warming, standby, active or gone."""
+        return self._core.handover.phase
+
+    @property
+    def leaving(self) -> bool:
+        """Whether this process offers its channels: after SIGTERM, or without feed."""
+        return self._core.handover.leaving
+
+    @property
+    def holdings(self) -> Holdings:
+        """Which channels are held."""
+        channels = self._core.handover.channels
+        held = [channel for channel in channels if self._core.handover.holds(channel)]
+        if len(held) == len(channels):
+            return Holdings.ALL
+        if not held:
+            return Holdings.NONE
+        return Holdings.FIRST if held[0] == channels[0] else Holdings.SOME
+
+    @property
+    def other_holder(self) -> OtherHolder:
+        """Whether another process is known to publish for this account; readiness asks."""
+        alive = self._core.handover.other_holder(now_ns=self._monotonic_ns())
+        if alive is None:
+            return OtherHolder.UNKNOWN
+        return OtherHolder.ALIVE if alive else OtherHolder.NONE
+
+    @property
+    def epoch(self) -> int | None:
+        """The first channel's epoch, for display; `None` while it is not held."""
+        channels = self._core.handover.channels
+        return self._core.handover.epoch(channels[0]) if channels else None
+
+    @property
+    def trouble(self) -> str | None:
+        """What Redis refuses, or why it cannot be reached, in words without secrets; `None` when healthy."""
+        return None if self._trouble is None else self._trouble.text
+
+    @property
+    def _trouble(self) -> Trouble | None:
+        return self._core.trouble or self._core.rehearsal.forbidden
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to Redis."""
+        return self._door is not None
+
+    # -- the loop
+
+    async def run(self) -> None:
+        """Publish until the process may go: handed over, drained, or never needed."""
+        core = self._core
+        try:
+            while True:
+                self._wake.clear()
+                core.advance(now_ns=self._monotonic_ns())
+                if core.handover.phase is Phase.GONE:
+                    break
+                if not self.breaker.allows(now_ns=self._monotonic_ns()):
+                    await self._sleep_until(self.breaker.until_ns)
+                    continue
+                if self._url_changed:
+                    self._url_changed = False
+                    core.disconnected()
+                    await self._disconnect()
+                door = self._door or await self._connect()
+                if door is not None and not await self._turn(door):
+                    await self._sleep_until(core.wake_ns(now_ns=self._monotonic_ns()))
+                self._tell()
+            core.close_books()
+        finally:
+            await self._disconnect()
+            self._tell()
+
+    async def _turn(self, door: Door) -> bool:
+        """One round; `False` when nothing was due."""
+        core = self._core
+        await self._ask_permission(door)
+        if self._door is None:
+            return True
+        sent_ns = self._monotonic_ns()
+        requests = core.plan_round(now_ns=sent_ns, wall_ns=self._wall_ns())
+        if not requests:
+            return False
+        answers = await door.exchange(requests)
+        now_ns = self._monotonic_ns()
+        before = core.handover.held
+        core.settle_round(requests, answers, sent_ns=sent_ns, now_ns=now_ns, wall_ns=self._wall_ns())
+        if core.handover.held != before:
+            _log.info(
+                "channels held changed",
+                extra={"held": list(core.handover.held), "state": str(self.state), "leaving": self.leaving},
+            )
+        failed = any(isinstance(answer, Refused | Unanswered) for answer in answers)
+        if any(isinstance(answer, Unanswered) for answer in answers):
+            await self._disconnect()
+        self._report(Outcome.FAILURE if failed else Outcome.SUCCESS)
+        return True
+
+    async def _connect(self) -> Door | None:
+        try:
+            door = Door(self._redis_url(), member=self._shard, timeout_ns=self._timing.call_timeout_ns)
+            await door.connect()
+        except RedisTroubleError as error:
+            self._core.disconnected()
+            self._core.trouble = error.trouble
+            self._report(Outcome.FAILURE)
+            return None
+        self._door = door
+        self._permission_due_ns = 0
+        return door
+
+    async def _disconnect(self) -> None:
+        door, self._door = self._door, None
+        if door is not None:
+            await door.close()
+
+    async def _ask_permission(self, door: Door) -> None:
+        """Part of the rehearsal: what Redis will not let this user do is found before anybody depends on it."""
+        core, now_ns = self._core, self._monotonic_ns()
+        if self.state is not Phase.WARMING or not core.handover.channels or now_ns < self._permission_due_ns:
+            return
+        self._permission_due_ns = now_ns + self._timing.beat_ns
+        try:
+            refusals = await door.permitted(door.rehearsed_commands(core.handover.channels[0]))
+        except RedisTroubleError as error:
+            core.trouble = error.trouble
+            core.disconnected()
+            await self._disconnect()
+            self._report(Outcome.FAILURE)
+            return
+        core.rehearsal.forbidden = refusals[0] if refusals else None
+
+    def _report(self, outcome: Outcome) -> None:
+        """Tell the breaker what an attempt came to, and the queues what the breaker makes of it."""
+        before, now_ns = self.breaker.state, self._monotonic_ns()
+        after = self.breaker.report(outcome, now_ns=now_ns)
+        if after is BreakerState.CLOSED and before is not BreakerState.CLOSED:
+            self._core.redis_away(False)
+            _log.info("Redis is back", extra={"shard": self._shard})
+        elif after is BreakerState.OPEN:
+            if before is BreakerState.CLOSED:
+                self._core.redis_away(True)
+                trouble = self._trouble
+                level = logging.ERROR if trouble and trouble.kind in CONFIGURATION else logging.WARNING
+                _log.log(level, "Redis cannot be used", extra={"shard": self._shard, "cause": self.trouble})
+            self._tell()
+
+    async def _sleep_until(self, until_ns: int) -> None:
+        """Until then, or until something happens."""
+        seconds = (until_ns - self._monotonic_ns()) / SECOND_NS
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass  # the awaited moment
+
+    def _tell(self) -> None:
+        """Call `on_change` when something that others show has changed."""
+        now = (self.state, self.leaving, self.holdings, self.acknowledged, self.trouble, self.connected)
+        if now != self._told:
+            self._told = now
+            self._on_change()

@@ -1,0 +1,56 @@
+"""Who belongs to which channel under the table in force: masks by slot, made once a table and read for every frame."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ticker_crds import Role
+from ticker_shard.ticks.instruments import InstrumentTable
+from ticker_shard.ticks.rows import Slots
+
+
+def mask_of(slots: Slots, capacity: int) -> NDArray[np.bool_]:
+    """True at `slots`."""
+    mask = np.zeros(capacity, np.bool_)
+    mask[slots] = True
+    return mask
+
+
+class Roster:
+    """A table's channels, seen from the publisher.
+
+    Parameters
+    ----------
+    table
+        The table in force.
+    """
+
+    def __init__(self, table: InstrumentTable) -> None:
+        self.table = table
+        self.members = {name: mask_of(slots, table.capacity) for name, slots in table.members.items()}
+        self.publishing = {name: members & table.publishes for name, members in self.members.items()}
+        self.settling = np.array([row is not None and row.role is Role.SETTLING for row in table.instruments], np.bool_)
+
+    def __contains__(self, channel: str) -> bool:
+        return channel in self.members
+
+    def units(self, slots: Slots) -> int:
+        """How many (row, channel) pairs rows of these slots make."""
+        return sum(int(np.count_nonzero(members[slots])) for members in self.members.values())
+
+    def published_symbols(self, channel: str, slots: Slots) -> list[str]:
+        """Symbols among `slots` that are published in `channel`."""
+        rows = [self.table.instruments[slot] for slot in slots[self.publishing[channel][slots]].tolist()]
+        return [row.symbol for row in rows if row is not None]
+
+
+def displaced(before: InstrumentTable, table: InstrumentTable) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Slots of `before` that hold another contract (or none) now, and slots whose contract is silent now."""
+    gone = np.zeros(max(before.capacity, table.capacity), np.bool_)
+    silent = np.zeros_like(gone)
+    for slot, row in enumerate(before.instruments):
+        heir = table.instruments[slot] if slot < table.capacity else None
+        gone[slot] = row is not None and (heir is None or heir.identity != row.identity)
+        silent[slot] = heir is not None and not table.publishes[slot]
+    return gone, silent

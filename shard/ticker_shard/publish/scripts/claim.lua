@@ -1,0 +1,47 @@
+-- Take a channel over: compare-and-set on the record that the claimant observed.
+--
+-- KEYS  1 fence record (hash: epoch, holder, n, state, revision, at = Redis's time of the last call in ms)
+-- ARGV  1 claimant (process id)
+--       2 reason: own | free | leaving | silent (a record that stayed missing is claimed as silent)
+--       3 expected epoch ('' = the record was missing)   4 expected holder   5 expected n
+--       6 highest epoch the claimant ever read here
+--       7 table revision up to which the claimant may claim
+-- Answers
+--       CLAIMED   epoch, pause in ms          the claimant holds the channel; n starts at 0; the pause is the time
+--                                             since the predecessor's last accepted call ('' = not known)
+--       CONFLICT  record (absent = missing)   not what was observed; nothing written
+--       BEHIND    record                      the record's table is newer than ARGV 7; nothing written
+--       record = epoch, holder, n, state, revision
+local record = redis.call('HMGET', KEYS[1], 'epoch', 'holder', 'n', 'state', 'revision')
+local epoch = tonumber(record[1] or '')
+if not epoch then
+  if ARGV[3] ~= '' then
+    return {'CONFLICT'}
+  end
+  epoch = 0
+else
+  if epoch ~= tonumber(ARGV[3]) or (record[2] or '') ~= ARGV[4] then
+    return {'CONFLICT', unpack(record)}
+  end
+  if ARGV[2] == 'silent' and (tonumber(record[3] or '') or 0) ~= tonumber(ARGV[5]) then
+    return {'CONFLICT', unpack(record)}
+  end
+  if (ARGV[2] == 'leaving' or ARGV[2] == 'free') and record[4] ~= 'leaving' and record[4] ~= 'free' then
+    return {'CONFLICT', unpack(record)}
+  end
+  if (tonumber(record[5] or '') or 0) > tonumber(ARGV[7]) then
+    return {'BEHIND', unpack(record)}
+  end
+end
+local time = redis.call('TIME')
+local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+-- '%.0f': a Lua number of this size would otherwise be written with an exponent.
+local taken = string.format('%.0f', math.max(epoch + 1, tonumber(ARGV[6]) + 1, now_ms))
+redis.call('HSET', KEYS[1], 'epoch', taken, 'holder', ARGV[1], 'n', '0', 'state', 'active',
+  'revision', record[5] or '0')
+local pause = ''
+local at = tonumber(redis.call('HGET', KEYS[1], 'at') or '')
+if at then
+  pause = string.format('%.0f', math.max(now_ms - at, 0))
+end
+return {'CLAIMED', taken, pause}

@@ -1,0 +1,35 @@
+"""Ticks as columns: decode, validate, newest state per instrument. Pure."""
+
+from ticker_shard.ticks.decode import DecodedFrame, FrameFault, FrameReport, decode_frame
+from ticker_shard.ticks.instruments import InstrumentTable, build_instruments, divisor_of, segment_of
+from ticker_shard.ticks.processor import ProcessedFrame, TickProcessor
+from ticker_shard.ticks.quarantine import Quarantine, Sample
+from ticker_shard.ticks.rows import PacketKind, Slots, TickRows, Word, empty_rows, join_rows
+from ticker_shard.ticks.state import InstrumentState
+from ticker_shard.ticks.validate import RejectReason, RowFlag, TickValidator, ValidationRules
+
+__all__ = [
+    "DecodedFrame",
+    "FrameFault",
+    "FrameReport",
+    "InstrumentState",
+    "InstrumentTable",
+    "PacketKind",
+    "ProcessedFrame",
+    "Quarantine",
+    "RejectReason",
+    "RowFlag",
+    "Sample",
+    "Slots",
+    "TickProcessor",
+    "TickRows",
+    "TickValidator",
+    "ValidationRules",
+    "Word",
+    "build_instruments",
+    "decode_frame",
+    "divisor_of",
+    "empty_rows",
+    "join_rows",
+    "segment_of",
+]
