@@ -1,0 +1,1 @@
+"""The control plane: plans which account streams what, and makes it so."""

@@ -1,0 +1,82 @@
+"""What a person watches while a pool runs on one machine: a live table on a terminal, plain lines otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+LINE_EVERY_S: Final = 5.0
+REFRESH_S: Final = 0.5
+
+
+@dataclass(slots=True)
+class LiveView:
+    """Shows the shards; on a terminal it redraws, elsewhere it prints a line a shard now and then."""
+
+    console: Console
+    _live: Live | None = None
+    _line_at: float = 0.0
+    _before: dict[str, tuple[float, int]] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Take the terminal, if it is one."""
+        if self.console.is_terminal:
+            self._live = Live(console=self.console, refresh_per_second=4, transient=False)
+            self._live.start()
+
+    def stop(self) -> None:
+        """Give it back."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def show(self, shards: Mapping[str, Mapping[str, Any]], *, faults: tuple[str, ...], now_s: float) -> None:
+        """Draw the shards as they are; `shards` by account: status, assigned, report."""
+        rows = [self._row(account, shard, now_s) for account, shard in sorted(shards.items())]
+        if self._live is not None:
+            self._live.update(_table(rows, faults))
+        elif now_s - self._line_at >= LINE_EVERY_S:
+            self._line_at = now_s
+            for row in rows:
+                self.console.print(
+                    f"{row['account']}: {row['status']}, {row['confirmed']}/{row['assigned']} confirmed, "
+                    f"{row['rate']} ticks/s, {row['published']} published, p99 {row['p99']} ms",
+                    highlight=False,
+                )
+            for fault in faults:
+                self.console.print(f"does not count: {fault}", highlight=False)
+
+    def _row(self, account: str, shard: Mapping[str, Any], now_s: float) -> dict[str, str]:
+        report = shard["report"]
+        published = int(report.get("ledger", {}).get("published", 0))
+        since, before = self._before.get(account, (now_s, published))
+        rate = (published - before) / (now_s - since) if now_s > since else 0.0
+        if now_s - since >= 2.0 or account not in self._before:
+            self._before[account] = (now_s, published)
+        p99 = report.get("latency_ms", {}).get("p99")
+        return {
+            "account": account,
+            "status": shard["reason"],
+            "assigned": f"{shard['assigned']:,}",
+            "confirmed": f"{int(report.get('confirmed', 0)):,}",
+            "sockets": str(report.get("sockets", "")),
+            "rate": f"{rate:,.0f}",
+            "published": f"{published:,}",
+            "p99": "-" if p99 is None else f"{p99:.1f}",
+            "gaps": str(report.get("gaps", 0)),
+        }
+
+
+def _table(rows: list[dict[str, str]], faults: tuple[str, ...]) -> Table:
+    table = Table("account", "status", "assigned", "confirmed", "sockets", "ticks/s", "published", "p99 ms", "gaps")
+    for row in rows:
+        names = ("account", "status", "assigned", "confirmed", "sockets", "rate", "published", "p99", "gaps")
+        table.add_row(*(row[name] for name in names))
+    if faults:
+        table.caption = "does not count: " + "; ".join(faults)
+    return table

@@ -1,0 +1,88 @@
+"""Plain frozen data that planning reads and decides on: the pool's snapshot, shards, plan and actions."""
+
+from ticker_crds.account import AccountState
+from ticker_crds.subscription import AccountSelector
+from ticker_operator.model.accounts import AccountView, Refusal
+from ticker_operator.model.actions import DesiredShard, Event, Manifest, RollPermit, StatusWrite
+from ticker_operator.model.catalog import CatalogRow, InstrumentCatalog
+from ticker_operator.model.plan import (
+    Drain,
+    Health,
+    Identity,
+    Move,
+    MoveReason,
+    Placement,
+    Plan,
+    Resolution,
+    Step,
+    Strategy,
+    SubscriptionResolution,
+    TablePlan,
+    TableWrite,
+    Unassigned,
+    UnassignedReason,
+    Unresolved,
+    UnresolvedReason,
+    Verdict,
+    Wanted,
+)
+from ticker_operator.model.shards import (
+    Acknowledgement,
+    ConditionView,
+    DeploymentFacts,
+    PodsView,
+    ReplicaSetView,
+    RolloutRecord,
+    ShardReport,
+    ShardView,
+    Signs,
+    TableView,
+)
+from ticker_operator.model.snapshot import PoolSnapshot
+from ticker_operator.model.subscriptions import RequestedInstrument, SubscriptionView
+
+__all__ = [
+    "AccountSelector",
+    "AccountState",
+    "AccountView",
+    "Acknowledgement",
+    "CatalogRow",
+    "ConditionView",
+    "DeploymentFacts",
+    "DesiredShard",
+    "Drain",
+    "Event",
+    "Health",
+    "Identity",
+    "InstrumentCatalog",
+    "Manifest",
+    "Move",
+    "MoveReason",
+    "Placement",
+    "Plan",
+    "PodsView",
+    "PoolSnapshot",
+    "Refusal",
+    "ReplicaSetView",
+    "RequestedInstrument",
+    "Resolution",
+    "RollPermit",
+    "RolloutRecord",
+    "ShardReport",
+    "ShardView",
+    "Signs",
+    "StatusWrite",
+    "Step",
+    "Strategy",
+    "SubscriptionResolution",
+    "SubscriptionView",
+    "TablePlan",
+    "TableView",
+    "TableWrite",
+    "Unassigned",
+    "UnassignedReason",
+    "Unresolved",
+    "UnresolvedReason",
+    "Verdict",
+    "Wanted",
+]
