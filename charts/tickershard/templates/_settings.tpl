@@ -1,0 +1,56 @@
+{{/*
+Settings of `tickershard operator`, by name; values are text, structures are JSON. Empty structures are left out.
+*/}}
+{{- define "tickershard.operatorSettings" -}}
+{{- $operator := .Values.operator }}
+{{- $shards := .Values.shards }}
+namespace: {{ .Release.Namespace | quote }}
+endpoints_allowed: {{ include "tickershard.endpointsAllowed" . | quote }}
+redis_secret: {{ include "tickershard.redisSecret" . | quote }}
+prefix: {{ .Values.redis.prefix | quote }}
+port: "8080"
+strategy: {{ $operator.strategy | quote }}
+quiet_ms: {{ $operator.quietMs | int | quote }}
+plan_interval_s: {{ $operator.planIntervalS | toString | quote }}
+resync_s: {{ $operator.resyncS | toString | quote }}
+detect_after_s: {{ $operator.detectAfterS | toString | quote }}
+move_after_s: {{ $operator.moveAfterS | toString | quote }}
+start_after_s: {{ $operator.startAfterS | toString | quote }}
+hold_down_s: {{ $operator.holdDownS | toString | quote }}
+drain_deadline_s: {{ $operator.drainDeadlineS | toString | quote }}
+rollout_deadline_s: {{ $operator.rolloutDeadlineS | int | quote }}
+max_moves_per_minute: {{ $operator.maxMovesPerMinute | int | quote }}
+log_level: {{ $operator.logLevel | quote }}
+shard_image: {{ include "tickershard.shardImage" . | quote }}
+shard_image_pull_policy: {{ .Values.image.pullPolicy | quote }}
+shard_window_ms: {{ $shards.windowMs | int | quote }}
+shard_ticks_max: {{ $shards.ticksMax | int | quote }}
+shard_silence_ms: {{ $shards.silenceMs | int | quote }}
+shard_confirm_after_s: {{ $shards.confirmAfterS | toString | quote }}
+shard_drain_deadline_s: {{ $shards.drainDeadlineS | int | quote }}
+shard_log_level: {{ $shards.logLevel | quote }}
+shard_resources: {{ $shards.resources | toJson | quote }}
+{{- with .Values.imagePullSecrets }}
+{{- $names := list }}
+{{- range . }}{{ $names = append $names .name }}{{ end }}
+shard_image_pull_secrets: {{ $names | toJson | quote }}
+{{- end }}
+{{- with $shards.podLabels }}
+shard_pod_labels: {{ toJson . | quote }}
+{{- end }}
+{{- with $shards.podAnnotations }}
+shard_pod_annotations: {{ toJson . | quote }}
+{{- end }}
+{{- with $shards.nodeSelector }}
+shard_node_selector: {{ toJson . | quote }}
+{{- end }}
+{{- with $shards.tolerations }}
+shard_tolerations: {{ toJson . | quote }}
+{{- end }}
+{{- with $shards.affinity }}
+shard_affinity: {{ toJson . | quote }}
+{{- end }}
+{{- with $shards.priorityClassName }}
+shard_priority_class: {{ . | quote }}
+{{- end }}
+{{- end }}
