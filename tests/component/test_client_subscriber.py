@@ -1,0 +1,141 @@
+"""Both subscribers on a real Redis: a snapshot, then every update, also after the connection was broken."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+import redis
+import redis.asyncio as aioredis
+
+from tests.support.redis_server import redis_server
+from ticker_client import AsyncSubscriber, Event, Snapshot, Subscriber, Update, last_values_key, numbers_key
+
+CHANNEL = "ticker:nifty:options"
+DEADLINE_S = 20
+
+
+def a_row(price: float, symbol: str = "NFO:X0") -> bytes:
+    row = {"instrument_token": 1, "symbol": symbol, "last_price": price, "received_at": "2025-11-21T03:45:30Z"}
+    return json.dumps(row).encode()
+
+
+def publish(client: redis.Redis, seq: int, price: float) -> None:
+    """As one script call does it: last value and message."""
+    head = b'{"v":1,"shard":"pool.acc1","process":"p/1","epoch":5,"seq":%d,"sent_at":"2025-11-21T03:45:30Z"' % seq
+    with client.pipeline(transaction=True) as pipe:
+        pipe.hset(last_values_key(CHANNEL), "NFO:X0", a_row(price))
+        pipe.hset(numbers_key(CHANNEL), "pool.acc1", json.dumps({"process": "p/1", "epoch": 5, "seq": seq}))
+        pipe.publish(CHANNEL, head + b',"ticks":[%b]}' % a_row(price))
+        pipe.execute()
+
+
+class Market(threading.Thread):
+    """Publishes rising prices until told to stop."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True)
+        self.client, self.stopping, self.price = redis.Redis.from_url(url), threading.Event(), 0
+
+    def run(self) -> None:
+        while not self.stopping.wait(0.002):
+            self.price += 1
+            publish(self.client, self.price, float(self.price))
+
+
+@pytest.fixture
+def market(redis_url: str) -> Iterator[Market]:
+    thread = Market(redis_url)
+    yield thread
+    thread.stopping.set()
+    thread.join()
+
+
+def prices(events: list[Event]) -> list[float]:
+    found: list[float] = []
+    for event in events:
+        match event:
+            case Snapshot(rows=rows):
+                found += [row.last_price for row in rows.values()]
+            case Update(row=row):
+                found.append(row.last_price)
+    return found
+
+
+def cut_subscriptions(client: redis.Redis) -> None:
+    client.client_kill_filter(_type="pubsub")
+
+
+def test_a_snapshot_then_every_update_without_a_hole(redis_url, market):
+    market.start()
+    events: list[Event] = []
+
+    with Subscriber(redis.Redis.from_url(redis_url), [CHANNEL]) as ticks:
+        for event in ticks.events():
+            events.append(event)
+            if len(events) == 200:
+                break
+
+    seen = prices(events)
+    assert isinstance(events[0], Snapshot)
+    assert [type(event) for event in events[1:]] == [Update] * 199
+    assert seen == [seen[0] + step for step in range(len(seen))]
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_asyncio_goes_on_with_a_snapshot_after_a_broken_connection(redis_url, market, protocol):
+    market.start()
+    events: list[Event] = []
+    admin = redis.Redis.from_url(redis_url)
+
+    async with asyncio.timeout(DEADLINE_S), aioredis.Redis.from_url(redis_url, protocol=protocol) as client:
+        subscriber = AsyncSubscriber(client, [CHANNEL])
+        async for event in subscriber.events():
+            events.append(event)
+            if len(events) in (50, 100):
+                cut_subscriptions(admin)
+            snapshots = [place for place, known in enumerate(events) if isinstance(known, Snapshot)]
+            if len(snapshots) == 3 and len(events) - snapshots[-1] > 50:
+                break
+
+    seen = prices(events)
+    assert seen == sorted(seen)
+    assert seen[-1] > 100
+    last = prices(events[snapshots[-1] :])
+    assert last == [last[0] + step for step in range(len(last))]
+
+
+def test_a_text_client_is_as_good(redis_url):
+    client = redis.Redis.from_url(redis_url, decode_responses=True)
+    client.hset(last_values_key(CHANNEL), "NFO:X0", a_row(1.5).decode())
+
+    with Subscriber(client, [CHANNEL]) as ticks:
+        first = next(iter(ticks.events()))
+
+    assert prices([first]) == [1.5]
+
+
+def test_without_reconnecting_a_broken_connection_is_raised():
+    from tests.support.redis_server import redis_server
+
+    with redis_server() as server:
+        events = Subscriber(redis.Redis.from_url(server.url, retry=None), [CHANNEL]).events(reconnect=False)
+        assert isinstance(next(events), Snapshot)
+        server.stop()
+
+        with pytest.raises(redis.ConnectionError):
+            list(events)
+
+
+@pytest.mark.parametrize("url_part", ["", ":wrong-word@"], ids=["no password", "a wrong one"])
+async def test_what_no_reconnect_can_heal_is_raised(url_part):
+    with redis_server("--requirepass", "s3cret-word") as server:
+        url = server.url.replace("//", f"//{url_part}")
+        with pytest.raises(redis.AuthenticationError):
+            next(Subscriber(redis.Redis.from_url(url), [CHANNEL]).events())
+        async with asyncio.timeout(DEADLINE_S):
+            with pytest.raises(redis.AuthenticationError):
+                await anext(AsyncSubscriber(aioredis.Redis.from_url(url), [CHANNEL]).events())

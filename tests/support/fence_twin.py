@@ -1,0 +1,85 @@
+"""The three fence scripts once more, slow and obvious, over dictionaries; `test_publish_scripts` compares with Redis.
+
+Histories with many processes and faults run on it thousands of times; what it answers is what Redis answers.
+Switches break one rule each, to show that the checks which run on it can fail.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from ticker_shard.publish import fence
+from ticker_shard.publish.fence import Answer, ChannelState, ClaimReason, Record, Request
+
+
+@dataclass
+class FenceTwin:
+    """Records, last values and what was published, of one account."""
+
+    now_ms: int = 1_000_000
+    records: dict[str, Record] = field(default_factory=dict)
+    at_ms: dict[str, int] = field(default_factory=dict)
+    last: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
+    published: list[fence.Call] = field(default_factory=list)
+    compare_and_set: bool = True
+    call_numbers: bool = True
+    call_raises_record: bool = False
+
+    def execute(self, request: Request) -> Answer:
+        record = self.records.get(request.channel)
+        match request:
+            case fence.Read():
+                return fence.Seen(record)
+            case fence.Call():
+                return self._call(request, record)
+            case fence.Claim():
+                return self._claim(request, record)
+            case fence.Assert():
+                return self._assert(request, record)
+
+    def _call(self, call: fence.Call, record: Record | None) -> Answer:
+        if record is None or record.epoch < call.epoch:
+            if not self.call_raises_record:
+                return fence.Rewound(record)
+            record = Record(call.epoch, call.holder, 0, call.state, call.revision)
+        if record.epoch > call.epoch or record.holder != call.holder:
+            return fence.Fenced(record)
+        if call.n <= record.n and self.call_numbers:
+            return fence.Stale(record)
+        values = self.last.setdefault(call.channel, {})
+        values.update(call.rows)
+        for name in call.deletes:
+            values.pop(name.encode(), None)
+        if call.message:
+            self.published.append(call)
+        self.records[call.channel] = replace(record, n=call.n, state=call.state, revision=call.revision)
+        self.at_ms[call.channel] = self.now_ms
+        return fence.Accepted(record.n)
+
+    def _claim(self, claim: fence.Claim, record: Record | None) -> Answer:
+        expected = claim.expected
+        if self.compare_and_set:
+            if (record is None) != (expected is None):
+                return fence.Conflict(record)
+            if record is not None and expected is not None:
+                if (record.epoch, record.holder) != (expected.epoch, expected.holder):
+                    return fence.Conflict(record)
+                if claim.reason is ClaimReason.SILENT and record.n != expected.n:
+                    return fence.Conflict(record)
+                if claim.reason in (ClaimReason.LEAVING, ClaimReason.FREE) and record.state is ChannelState.ACTIVE:
+                    return fence.Conflict(record)
+                if record.revision > claim.revision:
+                    return fence.Behind(record)
+        epoch = max((record.epoch if record else 0) + 1, claim.seen + 1, self.now_ms)
+        revision = record.revision if record else 0
+        self.records[claim.channel] = Record(epoch, claim.holder, 0, ChannelState.ACTIVE, revision)
+        at_ms = self.at_ms.get(claim.channel)
+        return fence.Claimed(epoch, None if at_ms is None else max(self.now_ms - at_ms, 0))
+
+    def _assert(self, order: fence.Assert, record: Record | None) -> Answer:
+        if record is None or record.epoch < order.epoch:
+            self.records[order.channel] = Record(order.epoch, order.holder, order.n, order.state, order.revision)
+            return fence.Asserted()
+        if (record.epoch, record.holder) == (order.epoch, order.holder):
+            return fence.Kept(record)
+        return fence.Fenced(record)

@@ -1,0 +1,84 @@
+"""values.yaml is the documentation, values.schema.json its guard: both name the same values, nothing is undeclared."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import yaml
+
+from tests.support.chart import CHART, REDIS, TRIAL, helm
+
+SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
+TEXT = (CHART / "values.yaml").read_text()
+VALUES: dict[str, Any] = yaml.safe_load(TEXT)
+
+
+def objects_in(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    if schema.get("type") == "object":
+        yield path, schema
+        for name, inner in schema.get("properties", {}).items():
+            yield from objects_in(inner, f"{path}.{name}".lstrip("."))
+
+
+def declared(schema: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if "properties" not in schema:
+        yield path
+        return
+    for name, inner in schema["properties"].items():
+        yield from declared(inner, (*path, name))
+
+
+def present(values: Any, schema: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if "properties" not in schema:
+        yield path
+        return
+    for name, inner in values.items():
+        yield from present(inner, schema["properties"][name], (*path, name))
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft7Validator.check_schema(SCHEMA)
+
+
+def test_the_default_values_satisfy_it() -> None:
+    jsonschema.Draft7Validator(SCHEMA).validate(VALUES)
+
+
+def test_every_object_refuses_what_it_does_not_declare() -> None:
+    free = {"operator.affinity", "shards.affinity", "global"}
+
+    loose = [path for path, each in objects_in(SCHEMA) if "additionalProperties" not in each]
+
+    assert set(loose) == free
+
+
+def test_every_declared_value_is_in_the_documentation_and_the_other_way_round() -> None:
+    wanted = set(declared(SCHEMA)) - {("global",)}
+
+    assert set(present(VALUES, SCHEMA)) == wanted
+
+
+def test_every_top_level_value_is_explained() -> None:
+    lines = TEXT.splitlines()
+
+    for number, line in enumerate(lines):
+        if line and line[0].isalpha() and line.split(":")[0] in VALUES and not line.startswith("serviceAccount"):
+            before = lines[number - 1]
+            assert before.startswith("#") or line.startswith("fullnameOverride"), f"line {number + 1}: {line}"
+
+
+def test_lint_finds_nothing(tmp_path: Any) -> None:
+    for name, values in {"redis": REDIS, "trial": TRIAL}.items():
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(json.dumps(values))
+        outcome = subprocess.run(
+            [helm(), "lint", "--strict", "--quiet", f"--values={file}", str(CHART)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert outcome.returncode == 0, outcome.stdout + outcome.stderr

@@ -1,0 +1,407 @@
+"""Decisions of the publishing core that histories reach too rarely: roles, books at odd moments, drains, gaps."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.handover_world import CHANNELS, LOST, Pod, World
+from tests.support.ticks import a_table, some_rows
+from ticker_crds import Role
+from ticker_shard.publish import fence
+from ticker_shard.publish.encode import iso_utc
+from ticker_shard.publish.fence import ChannelState, Record, Refused, Trouble, TroubleKind, parse_record
+from ticker_shard.publish.gaps import gap_record, hold_gap
+from ticker_shard.publish.handover import Phase
+from ticker_shard.publish.latency import RATIO, Latency
+from ticker_shard.publish.ledger import DropCause
+from ticker_shard.publish.limits import (
+    CALL_ROWS_MAX,
+    CATCH_UP_NS,
+    GAP_SYMBOLS_MAX,
+    GAPS_HELD_MAX,
+    MS_NS,
+    SECOND_NS,
+    Timing,
+)
+
+ONE = CHANNELS[:1]
+
+
+def a_holder(world: World) -> Pod:
+    pod = world.start()
+    for _ in range(24):
+        world.everybody()
+    assert pod.core.handover.held == world.channels
+    return pod
+
+
+def reload(world: World, pod: Pod, roles: dict[str, Role]) -> None:
+    pod.table = a_table(roles, channels=world.channels, revision=pod.table.revision + 1, previous=pod.table)
+    pod.core.configure(pod.table)
+
+
+def sent(world: World) -> list[tuple[str, int]]:
+    return [
+        (row["symbol"], round(row["last_price"] * 100))
+        for call in world.twin.published
+        for row in json.loads(call.message)["ticks"]
+    ]
+
+
+def test_an_incoming_instrument_is_withheld_and_its_newest_value_published_when_it_settles():
+    world = World(channels=ONE)
+    pod = a_holder(world)
+    reload(world, pod, {"X0": Role.OWNER, "X1": Role.INCOMING})
+    world.everybody()
+    withheld = pod.core.ledger.withheld
+    world.twin.published.clear()
+
+    world.tick(1)
+    world.everybody()
+    assert sent(world) == []
+    assert pod.core.ledger.withheld == withheld + 1
+    reload(world, pod, {"X0": Role.OWNER, "X1": Role.SETTLING})
+    world.everybody()
+
+    assert sent(world) == [("NFO:X1", world.prices[1])]
+    assert pod.core.acknowledged() == pod.table.revision
+
+
+def test_a_settling_value_is_repeated_every_ten_seconds_in_a_quiet_market():
+    world = World(channels=ONE)
+    pod = a_holder(world)
+    reload(world, pod, {"X0": Role.OWNER, "X1": Role.SETTLING})
+    world.everybody()
+    world.twin.published.clear()
+
+    for _ in range(30 * 4):
+        world.everybody()
+
+    assert sent(world) == [("NFO:X1", 1)] * 3
+
+
+def test_an_outgoing_instrument_is_published_no_more_not_even_what_is_queued():
+    world = World(channels=ONE)
+    pod = a_holder(world)
+    assert pod.core.acknowledged() == 1
+    world.twin.published.clear()
+    world.tick(1)
+
+    reload(world, pod, {"X0": Role.OWNER, "X1": Role.OUTGOING})
+    assert pod.core.acknowledged() == 1
+    world.everybody()
+    world.advance(2 * SECOND_NS)
+    world.everybody()
+
+    assert sent(world) == []
+    assert pod.core.acknowledged() == 2
+    world.check()
+
+
+def test_a_claimant_with_an_older_table_waits_while_the_holder_lives_and_not_for_ever():
+    world = World(channels=ONE)
+    holder = a_holder(world)
+    reload(world, holder, {"X0": Role.OWNER, "X1": Role.OWNER})
+    world.everybody()
+    behind = world.start()
+    for _ in range(8):
+        world.everybody()
+
+    world.sigterm(holder)
+    for _ in range(40):
+        world.everybody()
+    assert behind.core.handover.phase is Phase.STANDBY
+    world.kill(holder)
+    for _ in range((CATCH_UP_NS + 5 * SECOND_NS) // (250 * MS_NS)):
+        world.everybody()
+
+    assert behind.core.handover.held == ONE
+
+
+def test_a_claimant_that_catches_up_takes_over_at_once():
+    world = World(channels=ONE)
+    holder = a_holder(world)
+    reload(world, holder, {"X0": Role.OWNER, "X1": Role.OWNER})
+    world.everybody()
+    behind = world.start()
+    for _ in range(8):
+        world.everybody()
+    world.sigterm(holder)
+    for _ in range(8):
+        world.everybody()
+
+    behind.core.configure(holder.table)
+    for _ in range(3):
+        world.everybody()
+
+    assert behind.core.handover.held == ONE
+
+
+@pytest.mark.parametrize(
+    ("carried_out", "published", "dropped"), [(1, 1, 0), (0, 0, 1)], ids=["it was carried out", "it was not"]
+)
+def test_the_next_answer_decides_what_became_of_an_unanswered_call(carried_out, published, dropped):
+    world = World(channels=ONE)
+    pod = a_holder(world)
+    before = pod.core.ledger.published
+    world.tick(0)
+
+    world.step(pod, carried_out=carried_out)
+    assert pod.core.ledger.in_flight() == 1
+    world.everybody()
+
+    assert pod.core.ledger.published - before == published
+    assert pod.core.ledger.dropped[DropCause.LOST] == dropped
+    assert pod.core.ledger.in_flight() == 0
+    assert pod.core.ledger.lost_messages == dropped
+
+
+def test_a_number_is_never_sent_twice():
+    world = World(channels=ONE)
+    pod = a_holder(world)
+    for round_ in range(6):
+        world.tick(0)
+        world.step(pod, carried_out=round_ % 2, late=True)
+        world.land_late()
+        world.everybody()
+
+    numbers = [json.loads(call.message)["seq"] for call in world.twin.published]
+    assert len(numbers) == len(set(numbers))
+
+
+def test_refused_rows_are_dropped_by_name_and_rewritten():
+    world = World(channels=ONE)
+    pod = a_holder(world)
+    world.tick(0)
+    requests = pod.core.plan_round(now_ns=world.now_ns, wall_ns=world.now_ns)
+    refused = [Refused(Trouble(TroubleKind.OUT_OF_MEMORY, "OOM"))] * len(requests)
+
+    pod.core.settle_round(requests, refused, sent_ns=world.now_ns, now_ns=world.now_ns, wall_ns=world.now_ns)
+    assert pod.core.trouble == Trouble(TroubleKind.OUT_OF_MEMORY, "OOM")
+    assert pod.core.ledger.dropped[DropCause.REFUSED] == 1
+    world.everybody()
+
+    assert pod.core.trouble is None
+    assert sent(world)[-2:] == [("NFO:X0", 2), ("NFO:X1", 1)]
+    world.check()
+
+
+def test_rows_beyond_the_table_and_before_any_table_are_unrouted():
+    world = World(channels=ONE)
+    pod = a_holder(world)
+    rows = some_rows(pod.table, [0])
+    rows.slot[:] = -1
+
+    pod.core.offer(rows, now_ns=0)
+    pod.core.reject("crossed", np.array([0, -1], np.int32))
+
+    assert pod.core.ledger.unrouted == 2
+    assert pod.core.ledger.rejected == {"crossed": 1}
+    world.check()
+
+
+def test_a_drain_that_redis_does_not_answer_ends_all_the_same_and_names_what_is_lost():
+    world = World(channels=ONE, timing=Timing(drain_deadline_ns=SECOND_NS))
+    pod = a_holder(world)
+    world.redis_down()
+    world.tick(0)
+    world.sigterm(pod)
+
+    for _ in range(40):
+        world.everybody()
+
+    assert pod.core.handover.phase is Phase.GONE
+    assert sum(pod.core.ledger.dropped.values()) == 1
+    world.check()
+
+
+def test_sigterm_without_a_feed_frees_at_once():
+    world = World(channels=ONE)
+    pod = a_holder(world)
+    world.set_feed(pod, on=False)
+    world.advance(world.timing.yield_ns)
+
+    world.sigterm(pod)
+    world.everybody()
+
+    assert pod.core.handover.phase is Phase.GONE
+    assert world.twin.records[ONE[0]].state is ChannelState.FREE
+
+
+def test_sigterm_in_a_moment_without_feed_waits_as_an_ordinary_reconnect_does():
+    world = World(channels=ONE)
+    pod = a_holder(world)
+    world.set_feed(pod, on=False)  # a new table that is being confirmed, or a socket that is just opening again
+
+    world.sigterm(pod)
+    world.everybody()
+    assert pod.core.handover.phase is Phase.ACTIVE
+    world.set_feed(pod, on=True)
+    for _ in range(40):
+        world.everybody()
+
+    assert pod.core.handover.held == ONE
+    assert world.twin.records[ONE[0]].state is ChannelState.LEAVING
+
+
+def test_sigterm_while_a_new_table_is_being_confirmed_goes_on_publishing_what_flows():
+    world = World(channels=ONE)
+    pod = a_holder(world)
+    pod.core.handover.feed(warm=False, now_ns=world.now_ns)  # one instrument of the new table is silent
+
+    for turn in range(24):
+        world.tick(0)
+        world.everybody()
+        if turn == 12:
+            world.sigterm(pod)
+
+    assert world.twin.records[ONE[0]].state is ChannelState.LEAVING
+    assert sent(world)[-1] == ("NFO:X0", world.prices[0])
+    assert sum(pod.core.ledger.dropped.values()) == 0
+
+
+def test_a_channel_may_be_lost_alone():
+    world = World()
+    pod = a_holder(world)
+    record = world.twin.records[CHANNELS[0]]
+    world.twin.records[CHANNELS[0]] = Record(record.epoch + 1, "pod9/9", 5, ChannelState.ACTIVE, 1)
+    world.tick(0)
+
+    world.everybody()
+
+    assert pod.core.handover.held == CHANNELS[1:]
+    assert pod.core.handover.phase is Phase.ACTIVE
+    assert pod.core.ledger.superseded == 1
+    world.check()
+
+
+def test_a_hole_in_publishing_is_told_when_calls_come_through_again():
+    world = World(channels=ONE)
+    pod = a_holder(world)
+    world.redis_down()
+    for _ in range(20):
+        world.everybody()
+
+    world.redis_up()
+    for _ in range(4):
+        world.everybody()
+
+    assert [gap["cause"] for call in world.twin.published for gap in json.loads(call.message).get("gaps", ())] == [
+        "redis"
+    ]
+    assert pod.core.ledger.gaps == 1
+
+
+def test_a_connection_that_breaks_behind_a_fenced_call_leaves_nothing_to_the_next_term():
+    world = World(channels=ONE)
+    pod = a_holder(world)
+    many = dict.fromkeys((f"X{number}" for number in range(CALL_ROWS_MAX + 3)), Role.OWNER)
+    reload(world, pod, many)
+    pod.core.offer(pod.newest.update(some_rows(pod.table, range(len(many)))), now_ns=world.now_ns)
+    taken = Record(world.twin.records[ONE[0]].epoch + 1, "pod9/9", 5, ChannelState.FREE, 1)
+    world.twin.records[ONE[0]] = taken
+    requests = pod.core.plan_round(now_ns=world.now_ns, wall_ns=world.now_ns)
+    assert len(requests) == 2
+
+    answers = [fence.Fenced(taken), LOST]
+    pod.core.settle_round(requests, answers, sent_ns=world.now_ns, now_ns=world.now_ns, wall_ns=world.now_ns)
+    world.check()
+    assert pod.core.ledger.in_flight() == 0
+    for _ in range(8):
+        world.everybody()
+
+    assert pod.core.handover.held == ONE
+    world.check()
+
+
+def test_a_process_that_redis_forbids_to_publish_waits_between_its_questions():
+    world = World(channels=ONE)
+    pod = world.start()
+    pod.core.rehearsal.forbidden = Trouble(TroubleKind.NO_PERMISSION, "PUBLISH")
+    for _ in range(8):
+        world.everybody()
+    while requests := pod.core.plan_round(now_ns=world.now_ns, wall_ns=world.now_ns):
+        answers = [world.twin.execute(request) for request in requests]
+        pod.core.settle_round(requests, answers, sent_ns=world.now_ns, now_ns=world.now_ns, wall_ns=world.now_ns)
+
+    assert pod.core.wake_ns(now_ns=world.now_ns) > world.now_ns
+    pod.core.rehearsal.forbidden = None
+    assert pod.core.wake_ns(now_ns=world.now_ns) <= world.now_ns
+
+
+def test_every_request_lost_is_unanswered_in_the_books_not_forgotten():
+    world = World(channels=ONE)
+    pod = a_holder(world)
+    world.tick(0)
+    requests = pod.core.plan_round(now_ns=world.now_ns, wall_ns=world.now_ns)
+
+    pod.core.settle_round(requests, [LOST] * len(requests), sent_ns=0, now_ns=world.now_ns, wall_ns=0)
+
+    assert pod.core.ledger.in_flight() == 1
+    world.check()
+
+
+# -- gaps, latency, records
+
+
+def test_held_gaps_are_bounded_and_a_merged_one_is_their_union():
+    held = []
+    for number in range(GAPS_HELD_MAX + 3):
+        hold_gap(held, gap_record("s", [f"X{number}"], start_ns=number, end_ns=number + 1, cause=f"c{number % 2}"))
+
+    assert len(held) == GAPS_HELD_MAX
+    assert (held[-1].start_ns, held[-1].end_ns) == (GAPS_HELD_MAX - 1, GAPS_HELD_MAX + 3)
+    assert (held[-1].instruments, set(held[-1].cause.split("+"))) == (4, {"c0", "c1"})
+
+
+def test_a_gap_lists_some_symbols_and_counts_all():
+    record = gap_record("s", [f"X{number}" for number in range(500)], start_ns=2, end_ns=1, cause="c")
+
+    assert (record.instruments, len(record.symbols)) == (500, GAP_SYMBOLS_MAX)
+    assert json.loads(record.encode())["end"] == json.loads(record.encode())["start"] == iso_utc(2)
+
+
+@given(st.lists(st.integers(1_000, 10**11), min_size=1, max_size=50), st.floats(0.01, 1.0))
+def test_a_quantile_is_off_by_one_bucket_at_most(elapsed_ns, share):
+    latency = Latency()
+    latency.record(-np.array(elapsed_ns), acknowledged_ns=0)
+    rank = int(np.ceil(share * len(elapsed_ns)))
+    exact_ms = sorted(elapsed_ns)[rank - 1] / 1e6
+
+    assert exact_ms / RATIO * 0.999 <= latency.quantile_ms(share) <= exact_ms * RATIO * 1.001
+
+
+def test_a_clock_that_stepped_back_and_no_rows_at_all_are_no_trouble():
+    latency = Latency()
+    assert latency.quantile_ms(0.5) is None
+
+    latency.record(np.array([10]), acknowledged_ns=0)
+
+    assert latency.count == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "record"),
+    [
+        ([None] * 5, None),
+        ([b"x", b"a/1", b"1", b"active", b"1"], None),
+        ([b"5", None, b"x", b"odd", None], Record(5, "", 0, ChannelState.ACTIVE, 0)),
+        ([b"5", b"\xff/1", b"2", b"free", b"3"], Record(5, "\ufffd/1", 2, ChannelState.FREE, 3)),
+    ],
+    ids=["missing", "no number", "half a record gives nobody a right", "odd bytes"],
+)
+def test_a_record_is_read_as_the_scripts_judge_it(fields, record):
+    assert parse_record(fields) == record
+
+
+def test_a_requests_kinds_are_all_that_a_round_holds():
+    world = World(channels=ONE)
+    pod = world.start()
+    kinds = {type(request) for request in pod.core.plan_round(now_ns=world.now_ns, wall_ns=0)}
+
+    assert kinds == {fence.Read, fence.Call}  # the poll, and the rehearsal

@@ -1,0 +1,138 @@
+"""A shard in this process: what it does when a part of it dies, and what its probes and metrics show.
+
+Neither broker nor Redis answers here; the parts are the real ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.shard import ShardFolder
+from ticker_common.settings import load_settings
+from ticker_shard.app.http import PortUnusableError
+from ticker_shard.app.settings import ShardSettings
+from ticker_shard.app.shard import Outside, Shard
+from ticker_shard.assignment import TableAnswer
+from ticker_shard.assignment.folder import FolderAssignment, FolderCredentials, FolderStatus, FolderVoice
+
+
+class DyingAssignment:
+    """A source with a fault of ours in it."""
+
+    async def follow(self) -> AsyncIterator[TableAnswer]:
+        await asyncio.sleep(0)
+        raise ZeroDivisionError("canaryInTheFault")
+        yield
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> ShardFolder:
+    made = ShardFolder(tmp_path / "acc1")
+    made.create()
+    return made
+
+
+def a_shard(folder: ShardFolder, *, dying: bool = False) -> Shard:
+    path = folder.path
+    settings = load_settings(
+        ShardSettings,
+        {
+            "account": "acc1", "source": "folder", "folder": path, "redis_url_file": path / "redis-url",
+            "ticker_url": "ws://127.0.0.1:1", "host": "127.0.0.1", "port": 0,
+        },
+    )  # fmt: skip
+    assignment = DyingAssignment() if dying else FolderAssignment(path)
+    outside = Outside(assignment, FolderCredentials(path), FolderStatus(path), FolderVoice(path))
+    return Shard(settings, outside, process="pod-1/a")
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while True:
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+
+
+async def test_a_dead_task_ends_the_process_within_a_second_with_exit_code_1(folder: ShardFolder) -> None:
+    shard = a_shard(folder, dying=True)
+    async with asyncio.timeout(1):
+        code = await shard.run()
+
+    assert code == 1
+    assert shard.monitor.deaths["assignment"] == 1
+
+
+async def test_a_publisher_that_dies_ends_the_process_with_exit_code_1(
+    folder: ShardFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dies() -> None:
+        raise ZeroDivisionError
+
+    shard = a_shard(folder)
+    monkeypatch.setattr(shard.publisher, "run", dies)  # no input makes it die: the fault must be put there
+    async with asyncio.timeout(1):
+        assert await shard.run() == 1
+
+
+async def test_sigterm_in_a_shard_that_holds_nothing_ends_it_with_0(folder: ShardFolder) -> None:
+    shard = a_shard(folder)
+    running = asyncio.create_task(shard.run())
+    async with asyncio.timeout(5):
+        await until(lambda: shard.started().ready)
+        shard.terminate()
+        shard.terminate()
+        assert await running == 0
+
+
+async def test_a_taken_port_ends_the_start_and_names_it(folder: ShardFolder) -> None:
+    first = a_shard(folder)
+    running = asyncio.create_task(first.run())
+    async with asyncio.timeout(5):
+        await until(lambda: first.reporter.port > 0)
+        second = Shard(
+            first.settings.model_copy(update={"port": first.reporter.port}),
+            Outside(
+                FolderAssignment(folder.path), FolderCredentials(folder.path), FolderStatus(folder.path),
+                FolderVoice(folder.path),
+            ),
+            process="pod-2/b",
+        )  # fmt: skip
+        with pytest.raises(PortUnusableError, match=str(first.reporter.port)):
+            await second.run()
+        first.terminate()
+        await running
+
+
+async def test_probes_and_metrics_answer_while_nothing_else_does(folder: ShardFolder) -> None:
+    shard = a_shard(folder)
+    running = asyncio.create_task(shard.run())
+    async with asyncio.timeout(10), aiohttp.ClientSession() as session:
+        await until(lambda: shard.started().ready)
+        base = f"http://127.0.0.1:{shard.reporter.port}"
+        answers = {}
+        for path in ("/livez", "/readyz", "/startupz", "/metrics", "/nothing"):
+            async with session.get(base + path) as answer:
+                answers[path] = (answer.status, await answer.text())
+        shard.terminate()
+        await running
+
+    assert {path: status for path, (status, _) in answers.items()} == {
+        "/livez": 200,
+        "/readyz": 200,  # Redis is unreachable and nobody else streams: nothing to protect
+        "/startupz": 200,
+        "/metrics": 200,
+        "/nothing": 404,
+    }
+    assert "nobody else streams" in answers["/readyz"][1]
+    families = {family.name: family for family in text_string_to_metric_families(answers["/metrics"][1])}
+    assert {"tickershard_rows", "tickershard_phase", "tickershard_task_deaths", "tickershard_publish_latency_seconds",
+            "process_resident_memory_bytes"} <= families.keys()  # fmt: skip
+    assert all(family.documentation for family in families.values())
+    assert urlsplit(base).port == shard.reporter.port
