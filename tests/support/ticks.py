@@ -8,7 +8,7 @@ import numpy as np
 
 from ticker_crds import AssignedInstrument, AssignmentTable, Channel, Mode, Role
 from ticker_shard.ticks.instruments import InstrumentTable, build_instruments
-from ticker_shard.ticks.rows import WORDS, PacketKind, Slots, TickRows, Word, empty_rows
+from ticker_shard.ticks.rows import WORDS, PacketKind, Slots, TickRows, Word, empty_rows, join_rows, unpriced_rows
 
 CHANNEL = "ticker:nifty:options"
 
@@ -54,7 +54,7 @@ def some_rows(
         assert row is not None
         words[position, Word.TOKEN] = row.token
     words[:, Word.LAST_PRICE] = price
-    return TickRows(
+    return unpriced_rows(
         words,
         np.full(len(slots), kind, np.uint8),
         np.array(slots, np.int32),
@@ -77,9 +77,4 @@ class NewestRows:
         blocks = [self._rows[slot] for slot in slots.tolist() if slot in self._rows]
         if not blocks:
             return empty_rows()
-        return TickRows(
-            np.concatenate([block.words for block in blocks]),
-            np.concatenate([block.kind for block in blocks]),
-            np.concatenate([block.slot for block in blocks]),
-            np.concatenate([block.received_ns for block in blocks]),
-        )
+        return join_rows(blocks)

@@ -4,7 +4,17 @@ from ticker_shard.ticks.decode import DecodedFrame, FrameFault, FrameReport, dec
 from ticker_shard.ticks.instruments import InstrumentTable, build_instruments, divisor_of, segment_of
 from ticker_shard.ticks.processor import ProcessedFrame, TickProcessor
 from ticker_shard.ticks.quarantine import Quarantine, Sample
-from ticker_shard.ticks.rows import PacketKind, Slots, TickRows, Word, empty_rows, join_rows
+from ticker_shard.ticks.rows import (
+    Greek,
+    PacketKind,
+    PricingOutcome,
+    Slots,
+    TickRows,
+    Word,
+    empty_rows,
+    join_rows,
+    unpriced_rows,
+)
 from ticker_shard.ticks.state import InstrumentState
 from ticker_shard.ticks.validate import RejectReason, RowFlag, TickValidator, ValidationRules
 
@@ -12,9 +22,11 @@ __all__ = [
     "DecodedFrame",
     "FrameFault",
     "FrameReport",
+    "Greek",
     "InstrumentState",
     "InstrumentTable",
     "PacketKind",
+    "PricingOutcome",
     "ProcessedFrame",
     "Quarantine",
     "RejectReason",
@@ -32,4 +44,5 @@ __all__ = [
     "empty_rows",
     "join_rows",
     "segment_of",
+    "unpriced_rows",
 ]

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ticker_shard.ticks.decode import Frame, FrameFault, decode_frame
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.quarantine import Quarantine
-from ticker_shard.ticks.rows import UNKNOWN_SLOT, Slots, TickRows, empty_rows, join_rows
+from ticker_shard.ticks.rows import UNKNOWN_SLOT, Slots, TickRows, empty_rows, join_rows, unpriced_rows
 from ticker_shard.ticks.state import InstrumentState
 from ticker_shard.ticks.validate import (
     MODE_OF_KIND,
@@ -147,7 +147,7 @@ class TickProcessor:
         if not report.accepted:
             return ProcessedFrame(empty_rows(), 0, malformed=report.faults)
         slot = self.table.slots_of(decoded.words[:, 0])
-        rows = TickRows(decoded.words, decoded.kind, slot, np.full(len(slot), received_ns, np.int64))
+        rows = unpriced_rows(decoded.words, decoded.kind, slot, np.full(len(slot), received_ns, np.int64))
         rejected: dict[RejectReason, list[Slots]] = {}
         flagged: dict[RowFlag, int] = {}
         blocks: list[TickRows] = []

@@ -18,6 +18,10 @@ word   meaning                  word   meaning
 6      total sell quantity      16-45  depth, ten entries of
 7      open                            (quantity, price, orders << 16)
 =====  =======================  =====  =====================
+
+Beside the words a row carries what was computed from it: implied volatility and Greeks of an option, or why there
+are none (`PricingOutcome`). They are the only floats here. When an underlying moves, its options are priced again on
+their old words; ``priced_ns`` then lies after ``received_ns``, and nobody mistakes the row for a trade.
 """
 
 from __future__ import annotations
@@ -33,10 +37,13 @@ Words: TypeAlias = NDArray[np.uint32]  # (n, WORDS)
 Kinds: TypeAlias = NDArray[np.uint8]  # (n,)
 Slots: TypeAlias = NDArray[np.int32]  # (n,)
 Nanoseconds: TypeAlias = NDArray[np.int64]  # (n,)
+Greeks: TypeAlias = NDArray[np.float64]  # (n, GREEKS), NaN where there is none
+Outcomes: TypeAlias = NDArray[np.uint8]  # (n,) `PricingOutcome`
 
 WORDS: Final = 46
 DEPTH_ENTRIES: Final = 10  # five bids, best first, then five asks
 UNKNOWN_SLOT: Final = -1
+GREEKS: Final = 6
 
 
 class Word(IntEnum):
@@ -71,6 +78,24 @@ class PacketKind(IntEnum):
     FULL = 4  # 184
 
 
+class Greek(IntEnum):
+    """Where a computed value stands in `TickRows.greeks`."""
+
+    IV = 0  # a year, as a fraction
+    DELTA = 1
+    GAMMA = 2
+    THETA = 3  # a calendar day
+    VEGA = 4  # a percentage point of volatility
+    UNDERLYING_PRICE = 5  # rupees: what it was priced on
+
+
+class PricingOutcome(IntEnum):
+    """Whether a row was priced, or why not."""
+
+    NOT_ASKED = 0  # not an option, or without Greeks by its subscription
+    PRICED = 1
+
+
 @dataclass(frozen=True, slots=True)
 class TickRows:
     """A block of `n` rows in arrival order.
@@ -85,24 +110,55 @@ class TickRows:
         (n,), the instrument's place in the `InstrumentTable`; `UNKNOWN_SLOT` where the table has none.
     received_ns
         (n,), wall clock nanoseconds at which the frame was handed over.
+    greeks
+        (n, 6), `Greek`; NaN where there is none.
+    outcome
+        (n,), `PricingOutcome`.
+    priced_ns
+        (n,), wall clock nanoseconds of the pricing; 0 where nothing was asked.
     """
 
     words: Words
     kind: Kinds
     slot: Slots
     received_ns: Nanoseconds
+    greeks: Greeks
+    outcome: Outcomes
+    priced_ns: Nanoseconds
 
     def __len__(self) -> int:
         return len(self.kind)
 
     def take(self, index: NDArray[np.intp] | NDArray[np.bool_] | slice) -> TickRows:
         """The rows at `index` (positions or a mask), in that order; a copy unless a slice."""
-        return TickRows(self.words[index], self.kind[index], self.slot[index], self.received_ns[index])
+        return TickRows(
+            self.words[index],
+            self.kind[index],
+            self.slot[index],
+            self.received_ns[index],
+            self.greeks[index],
+            self.outcome[index],
+            self.priced_ns[index],
+        )
+
+
+def unpriced_rows(words: Words, kind: Kinds, slot: Slots, received_ns: Nanoseconds) -> TickRows:
+    """Rows as they were decoded: nothing computed yet."""
+    count = len(kind)
+    return TickRows(
+        words,
+        kind,
+        slot,
+        received_ns,
+        np.full((count, GREEKS), np.nan),
+        np.full(count, PricingOutcome.NOT_ASKED, np.uint8),
+        np.zeros(count, np.int64),
+    )
 
 
 def empty_rows() -> TickRows:
     """No rows."""
-    return TickRows(
+    return unpriced_rows(
         np.empty((0, WORDS), np.uint32), np.empty(0, np.uint8), np.empty(0, np.int32), np.empty(0, np.int64)
     )
 
@@ -118,4 +174,7 @@ def join_rows(blocks: list[TickRows]) -> TickRows:
         np.concatenate([block.kind for block in blocks]),
         np.concatenate([block.slot for block in blocks]),
         np.concatenate([block.received_ns for block in blocks]),
+        np.concatenate([block.greeks for block in blocks]),
+        np.concatenate([block.outcome for block in blocks]),
+        np.concatenate([block.priced_ns for block in blocks]),
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ticker_crds import AssignmentTable
 from ticker_shard.ticks.instruments import InstrumentTable, build_instruments
-from ticker_shard.ticks.rows import WORDS, Kinds, PacketKind, Slots, TickRows, Word
+from ticker_shard.ticks.rows import GREEKS, WORDS, Greeks, Kinds, Outcomes, PacketKind, Slots, TickRows, Word
 
 HAS_TIME = np.zeros(len(PacketKind), np.bool_)  # by kind: the packet carries an exchange time
 HAS_TIME[[PacketKind.INDEX_FULL, PacketKind.FULL]] = True
@@ -44,6 +44,9 @@ class InstrumentState:
         self._words = np.zeros((0, WORDS), np.uint32)
         self._kind: Kinds = np.zeros(0, np.uint8)
         self._received_ns = np.zeros(0, np.int64)
+        self._greeks: Greeks = np.zeros((0, GREEKS))
+        self._outcome: Outcomes = np.zeros(0, np.uint8)
+        self._priced_ns = np.zeros(0, np.int64)
         self.has_row: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self.exchange_s: NDArray[np.int64] = np.zeros(0, np.int64)
         self.volume: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -69,6 +72,9 @@ class InstrumentState:
             self._words = np.concatenate([self._words, np.zeros((grown, WORDS), np.uint32)])
             self._kind = np.concatenate([self._kind, np.zeros(grown, np.uint8)])
             self._received_ns = np.concatenate([self._received_ns, np.zeros(grown, np.int64)])
+            self._greeks = np.concatenate([self._greeks, np.full((grown, GREEKS), np.nan)])
+            self._outcome = np.concatenate([self._outcome, np.zeros(grown, np.uint8)])
+            self._priced_ns = np.concatenate([self._priced_ns, np.zeros(grown, np.int64)])
             self.has_row = np.concatenate([self.has_row, np.zeros(grown, np.bool_)])
             self.exchange_s = np.concatenate([self.exchange_s, np.zeros(grown, np.int64)])
             self.volume = np.concatenate([self.volume, np.zeros(grown, np.int64)])
@@ -129,6 +135,9 @@ class InstrumentState:
         self._words[slot] = words
         self._kind[slot] = kind
         self._received_ns[slot] = rows.received_ns
+        self._greeks[slot] = rows.greeks
+        self._outcome[slot] = rows.outcome
+        self._priced_ns[slot] = rows.priced_ns
         self.has_row[slot] = True
         time_s = words[:, Word.EXCHANGE_TIMESTAMP]
         # Rows without a time leave the mark where it is.
@@ -151,4 +160,12 @@ class InstrumentState:
         """
         slots = slots[(slots >= 0) & (slots < len(self.has_row))]
         slots = slots[self.has_row[slots]].astype(np.int32, copy=False)
-        return TickRows(self._words[slots], self._kind[slots], slots, self._received_ns[slots])
+        return TickRows(
+            self._words[slots],
+            self._kind[slots],
+            slots,
+            self._received_ns[slots],
+            self._greeks[slots],
+            self._outcome[slots],
+            self._priced_ns[slots],
+        )
