@@ -94,6 +94,14 @@ class PricingOutcome(IntEnum):
 
     NOT_ASKED = 0  # not an option, or without Greeks by its subscription
     PRICED = 1
+    NO_PRICE = 2  # its last price is zero or less
+    NO_UNDERLYING = 3  # none is known, or its price is zero or less
+    STALE_UNDERLYING = 4  # the underlying's last price is too old to price on
+    EXPIRED = 5
+    BELOW_INTRINSIC = 6  # no volatility gives so low a price
+    ABOVE_BOUND = 7  # no volatility gives so high a price
+    NOT_DETERMINED = 8  # the price resolves no volatility
+    NO_CONTRACT = 9  # its strike or its expiry is unknown
 
 
 @dataclass(frozen=True, slots=True)
