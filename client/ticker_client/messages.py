@@ -62,6 +62,10 @@ class Row:
 
     ``change`` is percent against the previous close, `None` where there is none. ``received_at`` is when the shard
     had the frame in hand, the only time finer than a second on this feed.
+
+    An option that was priced has ``iv`` to ``vega`` (theta per calendar day, vega per percentage point); one that
+    could not be priced says why in ``no_greeks``, e.g. ``below_intrinsic``. ``priced_at`` is there when the row was
+    priced later than it was received: its underlying moved, the option itself did not trade.
     """
 
     instrument_token: int
@@ -87,6 +91,8 @@ class Row:
     theta: float | None = None
     vega: float | None = None
     underlying_price: float | None = None
+    no_greeks: str | None = None
+    priced_at: datetime | None = None
     settling: bool = False
 
 
@@ -211,6 +217,8 @@ def _row(row: Mapping[str, Any]) -> Row:
         theta=row.get("theta"),
         vega=row.get("vega"),
         underlying_price=row.get("underlying_price"),
+        no_greeks=row.get("no_greeks"),
+        priced_at=_maybe_time(row.get("priced_at")),
         settling=row.get("settling") is True,
     )
 

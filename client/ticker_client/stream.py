@@ -26,7 +26,8 @@ missing from there on is a loss.
 the day's volume, than what was given out is late; unless it was received `WRONG_TIME_S` after it, because then it is
 the earlier row's time that was wrong. Rows of a settling account are ignored while the instrument's
 other publisher spoke within `settle_s`. Packets without an exchange time (ltp, quote) can only be ordered by
-arrival.
+arrival. What is computed (Greeks) is no content: two processes compute it at two moments. A row that was priced again,
+after what was given out was priced, is news all the same, and its ``priced_at`` says that it is no trade.
 
 **Loss** is counted per (shard, process, epoch, channel): numbers there begin with 1 and have no holes. Known sources
 are bounded; the one unheard for longest is forgotten first.
@@ -235,7 +236,7 @@ class TickStream:
                     return False
             if not row.settling:
                 known.heard_at = max(known.heard_at, message.sent_at)
-            if _content(row) == _content(known.row):
+            if _content(row) == _content(known.row) and not _is_priced_later(row, known.row):
                 self.duplicates += 1
                 return False
             if _is_older(row, known.row) and row.received_at - known.row.received_at < _WRONG_TIME:
@@ -247,9 +248,19 @@ class TickStream:
         return True
 
 
+_COMPUTED: Final = dict.fromkeys(
+    ("iv", "delta", "gamma", "theta", "vega", "underlying_price", "no_greeks", "priced_at"), None
+)
+
+
 def _content(row: Row) -> Row:
     """What two sockets would tell alike."""
-    return replace(row, received_at=_NEVER, settling=False)
+    return replace(row, received_at=_NEVER, settling=False, **_COMPUTED)
+
+
+def _is_priced_later(row: Row, known: Row) -> bool:
+    """Whether `row` was priced again since `known` was priced, be it when that was received."""
+    return row.priced_at is not None and row.priced_at > (known.priced_at or known.received_at)
 
 
 def _is_older(row: Row, known: Row) -> bool:

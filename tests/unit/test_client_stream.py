@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,28 @@ def test_a_successors_rewrite_is_given_out_once():
 
     assert [(event.row.symbol, event.row.last_price) for event in events] == [("Y", 8.0)]
     assert stream.duplicates == 1
+
+
+def test_an_option_priced_again_is_news_once_and_never_goes_back():
+    stream = a_stream()
+    stream.message(CHANNEL, a_message(1, a_row(at=10, iv=0.20)))
+    again = [a_row(at=10, iv=iv, priced_at=a_time(second)) for iv, second in ((0.21, 3), (0.22, 4), (0.21, 3))]
+
+    events = stream.message(CHANNEL, a_message(2, *again, again[1]))
+
+    assert [event.row.iv for event in events] == [0.21, 0.22]
+    assert events[-1].row.priced_at == datetime(2025, 11, 21, 3, 0, 4, tzinfo=UTC)
+
+
+def test_a_successor_that_computes_other_greeks_on_the_same_packet_tells_nothing_new():
+    stream = a_stream()
+    stream.message(CHANNEL, a_message(1, a_row(at=10, iv=0.20, underlying_price=100.0)))
+
+    events = stream.message(
+        CHANNEL, a_message(1, a_row(at=10, no_greeks="no_underlying", received_at=a_time(2)), source=NEW)
+    )
+
+    assert (events, stream.duplicates) == ([], 1)
 
 
 def test_a_row_older_by_the_exchanges_clock_or_volume_is_late():

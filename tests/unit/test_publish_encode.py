@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import numpy as np
@@ -16,7 +16,7 @@ from ticker_client import Message, Source, decode_message, decode_row
 from ticker_crds import AssignedInstrument, AssignmentTable, Channel, Encoding, Mode, Role
 from ticker_shard.publish.encode import Head, JsonEncoder, encoder_for, iso_utc
 from ticker_shard.ticks.instruments import build_instruments
-from ticker_shard.ticks.rows import PacketKind, Word
+from ticker_shard.ticks.rows import PacketKind, PricingOutcome, Word
 
 ENCODER = JsonEncoder()
 NS = 1_763_696_730_123_456_789  # 2025-11-21 03:45:30.123456789 UTC
@@ -115,6 +115,63 @@ def test_a_full_row_says_what_the_packet_said():
     assert (len(row.depth.buy), len(row.depth.sell)) == (5, 5)
     assert (row.depth.buy[0].quantity, row.depth.buy[0].price, row.depth.buy[0].orders) == (750, 187.6, 4)
     assert (row.depth.sell[0].quantity, row.depth.sell[0].price, row.depth.sell[0].orders) == (675, 187.7, 3)
+
+
+GREEKS = {"iv": 0.1875, "delta": 0.5, "gamma": 0.0007, "theta": -12.5, "vega": 21.25, "underlying_price": 26050.4}
+
+
+def a_priced_row(table, outcome: PricingOutcome, *greeks: float, priced_ns: int = NS):
+    rows = some_rows(table, [0], received_ns=NS)
+    rows.outcome[:], rows.priced_ns[:] = outcome, priced_ns
+    rows.greeks[0] = greeks
+    return rows
+
+
+def test_a_priced_option_has_its_greeks():
+    table = a_table(1)
+
+    payload = ENCODER.rows(a_priced_row(table, PricingOutcome.PRICED, *GREEKS.values()), table=table)[0][1]
+
+    assert {key: json.loads(payload)[key] for key in GREEKS} == GREEKS
+    assert set(json.loads(payload)) == FULL | set(GREEKS)
+    assert (decode_row(payload).iv, decode_row(payload).vega) == (0.1875, 21.25)
+
+
+@pytest.mark.parametrize("outcome", [outcome for outcome in PricingOutcome if outcome > PricingOutcome.PRICED])
+def test_an_option_that_could_not_be_priced_says_why(outcome):
+    table = a_table(1)
+
+    payload = ENCODER.rows(a_priced_row(table, outcome, *[np.nan] * 6), table=table)[0][1]
+
+    assert set(json.loads(payload)) == FULL | {"no_greeks"}
+    assert decode_row(payload).no_greeks == outcome.name.lower()
+
+
+def test_what_an_option_would_have_been_priced_on_is_told():
+    table = a_table(1)
+
+    row = a_priced_row(table, PricingOutcome.BELOW_INTRINSIC, *[np.nan] * 5, 26_050.4)
+
+    assert decode_row(ENCODER.rows(row, table=table)[0][1]).underlying_price == 26_050.4
+
+
+def test_only_a_row_priced_again_says_when():
+    table = a_table(1)
+
+    rows = [
+        decode_row(
+            ENCODER.rows(a_priced_row(table, outcome, *GREEKS.values(), priced_ns=NS + later), table=table)[0][1]
+        )
+        for outcome, later in (
+            (PricingOutcome.PRICED, 0),
+            (PricingOutcome.PRICED, 7_000),
+            (PricingOutcome.NO_PRICE, 7_000),
+        )
+    ]
+
+    again = datetime(2025, 11, 21, 3, 45, 30, 123_463, tzinfo=UTC)
+    assert [row.priced_at for row in rows] == [None, again, again]
+    assert {row.received_at for row in rows} == {again - timedelta(microseconds=7)}
 
 
 def test_a_time_of_zero_and_a_change_without_a_close_are_null():

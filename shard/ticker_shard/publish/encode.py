@@ -8,6 +8,10 @@ below the seventeen that a double could blur). So 157315 / 100 is written 1573.1
 Members by packet: ltp has a price only; index packets add ohlc and change (and a time, when full); quote adds
 quantities; full adds trade time, open interest and depth. A time of zero means *none* and is written null, as is
 ``change`` where there is no previous close.
+
+An option that was priced has its Greeks, and one that was to be priced and could not be has ``no_greeks``, the reason;
+``underlying_price`` stands in both cases where one is known. ``priced_at`` is there only when the row was priced
+again after it was received, because its underlying had moved: that is no trade.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from math import isnan
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -23,7 +28,7 @@ import orjson
 from ticker_client import SCHEMA_VERSION
 from ticker_crds import Encoding, Role
 from ticker_shard.ticks.instruments import InstrumentTable
-from ticker_shard.ticks.rows import DEPTH_ENTRIES, PacketKind, TickRows, Word
+from ticker_shard.ticks.rows import DEPTH_ENTRIES, Greek, PacketKind, PricingOutcome, TickRows, Word
 
 DEPTH_LEVELS: Final = DEPTH_ENTRIES // 2
 
@@ -32,6 +37,9 @@ _TOKEN, _LAST, _LAST_QUANTITY, _AVERAGE, _VOLUME, _BUY, _SELL = (int(word) for w
 _OPEN, _HIGH, _LOW, _CLOSE, _TRADED_AT, _OI, _OI_HIGH, _OI_LOW, _EXCHANGE_AT = (int(word) for word in list(Word)[7:16])
 _LEVELS: Final = tuple((at, at + 1, at + 2) for at in range(Word.DEPTH, Word.DEPTH + 3 * DEPTH_ENTRIES, 3))
 _LTP: Final = int(PacketKind.LTP)
+_UNDERLYING: Final = int(Greek.UNDERLYING_PRICE)
+_NOT_ASKED, _PRICED = int(PricingOutcome.NOT_ASKED), int(PricingOutcome.PRICED)
+NO_GREEKS: Final = tuple(outcome.name.lower() for outcome in PricingOutcome)  # by outcome, as consumers read it
 
 
 class Encoder(Protocol):
@@ -102,8 +110,9 @@ class JsonEncoder:
         unsigned = rows.words.tolist()
         prices = (rows.words.view(np.int32) / table.divisor[rows.slot][:, None]).tolist()
         encoded = []
-        for kind, slot, received_ns, words, price in zip(
-            rows.kind.tolist(), rows.slot.tolist(), rows.received_ns.tolist(), unsigned, prices, strict=True
+        columns = (rows.kind, rows.slot, rows.received_ns, rows.outcome, rows.greeks, rows.priced_ns)
+        for kind, slot, received_ns, outcome, greeks, priced_ns, words, price in zip(
+            *(column.tolist() for column in columns), unsigned, prices, strict=True
         ):
             instrument = table.instruments[slot]
             assert instrument is not None, f"slot {slot} is free"
@@ -114,6 +123,8 @@ class JsonEncoder:
             }
             if kind != _LTP:
                 _BY_KIND[kind](row, words, price)
+            if outcome != _NOT_ASKED:
+                _pricing(row, outcome, greeks, priced_ns if priced_ns != received_ns else 0)
             row["received_at"] = iso_utc(received_ns)
             if instrument.role is Role.SETTLING:
                 row["settling"] = True
@@ -163,6 +174,18 @@ def _full(row: dict[str, Any], words: list[int], price: list[float]) -> None:
         for quantity, at, orders in _LEVELS
     ]
     row["depth"] = {"buy": levels[:DEPTH_LEVELS], "sell": levels[DEPTH_LEVELS:]}
+
+
+def _pricing(row: dict[str, Any], outcome: int, greeks: list[float], again_ns: int) -> None:
+    """What became of the option's pricing; `again_ns` is when, if that was not when it was received."""
+    if outcome == _PRICED:
+        row["iv"], row["delta"], row["gamma"], row["theta"], row["vega"] = greeks[:_UNDERLYING]
+    else:
+        row["no_greeks"] = NO_GREEKS[outcome]
+    if not isnan(greeks[_UNDERLYING]):
+        row["underlying_price"] = greeks[_UNDERLYING]
+    if again_ns:
+        row["priced_at"] = iso_utc(again_ns)
 
 
 _BY_KIND: Final = {
