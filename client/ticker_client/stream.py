@@ -39,7 +39,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from ticker_client.messages import (
     Gap,
@@ -248,7 +248,7 @@ class TickStream:
         return True
 
 
-_COMPUTED: Final = dict.fromkeys(
+_COMPUTED: Final[dict[str, Any]] = dict.fromkeys(
     ("iv", "delta", "gamma", "theta", "vega", "underlying_price", "no_greeks", "priced_at"), None
 )
 
