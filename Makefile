@@ -60,8 +60,8 @@ lint: venv ## ruff, mypy (strict), import contracts
 	$(BIN)/lint-imports
 
 .PHONY: bench
-bench: venv ## measurements beside the peers: a table, and build/bench.json
-	$(BIN)/python -m benchmarks
+bench: venv ## measurements beside the peers: a table, and build/bench.json (BENCH="--only decode --quick")
+	$(BIN)/python -m benchmarks $(BENCH)
 
 .PHONY: image
 image: packages ## the container image (buildah here, docker elsewhere)

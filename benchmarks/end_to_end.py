@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.replay import tokens
+from benchmarks.results import Result, Rounds
 from tests.support.redis_server import RedisServer, redis_server
 from ticker_crds import AssignedInstrument, AssignmentTable, Channel, Mode, encode_table
 
@@ -126,7 +126,7 @@ def write_folder(folder: Path) -> None:
     token.write_text(json.dumps({"api_key": "benchkey", "access_token": "benchtoken"}))
 
 
-def run(*, quick: bool) -> list[dict[str, Any]]:
+def results(*, quick: bool = False) -> list[Result]:
     """Interleave peer and product over rounds; medians and their ratio."""
     rounds = 1 if quick else 3
     peer_rates: list[float] = []
@@ -162,25 +162,18 @@ def run(*, quick: bool) -> list[dict[str, Any]]:
         ledger = json.loads((work / "bench" / "status.json").read_text()).get("ledger", {})
         peer_drain.stop()
         shard_drain.stop()
-    peer, shard = statistics.median(peer_rates), statistics.median(shard_rates)
-    common = {"unit": "ticks/s at a subscriber"}
+    measured = Rounds({"shard": shard_rates, "peer": peer_rates})
     return [
-        {"name": "end to end, plain assembly", "value": peer, **common},
-        {
-            "name": f"end to end, one shard, json with depth, {FRAME_PACKETS}-packet frames",
-            "value": shard,
-            **common,
-            "peer": "KiteTicker + json + publish per tick",
-            "ratio": shard / peer,
-        },
-        {
-            "name": "of these conflated by the shard",
-            "value": float(ledger.get("conflated", 0)),
-            "unit": f"ticks of {rounds * SHARD_FRAMES * FRAME_PACKETS:,}",
-        },
+        Result(
+            name=f"end to end, one shard, json with depth, {FRAME_PACKETS}-packet frames",
+            value=measured.median("shard"),
+            unit="ticks/s at a subscriber",
+            peer=f"KiteTicker + json + publish per tick: {measured.median('peer'):,.0f}",
+            ratio=measured.ratio("shard", "peer"),
+        ),
+        Result(
+            name="of these conflated by the shard",
+            value=float(ledger.get("conflated", 0)),
+            unit=f"ticks of {rounds * SHARD_FRAMES * FRAME_PACKETS:,}",
+        ),
     ]
-
-
-if __name__ == "__main__":
-    for row in run(quick="--quick" in sys.argv):
-        print(row)

@@ -14,10 +14,11 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
+from benchmarks.results import Result, at_most
 from tests.support.controlplane import control_plane
 from tests.support.operator import HEADER, Pool, broker, eventually, operator_identity
 from ticker_operator.reconcile.instruments import trading_day
@@ -78,7 +79,7 @@ def operator_process(kubeconfig: Path, endpoint: str, log: Path) -> Iterator[sub
         process.wait(timeout=30)
 
 
-def run(*, quick: bool) -> list[dict[str, Any]]:
+def results(*, quick: bool = False) -> list[Result]:
     """One account, one subscription of 2,000 instruments, the whole list."""
     listing = full_list()
     with tempfile.TemporaryDirectory() as work, broker(listing) as source, control_plane() as plane:
@@ -103,16 +104,10 @@ def run(*, quick: bool) -> list[dict[str, Any]]:
             assert process.poll() is None, (Path(work) / "operator.log").read_text()[-2_000:]
             peak = peak_mib(process)
     return [
-        {
-            "name": f"memory of the operator, list of {ROWS:,} instruments (peak)",
-            "value": peak,
-            "unit": "MiB",
-            "gate": f"<= {CEILING_MIB}",
-            "goal": f"<= {CEILING_MIB}",
-            "ok": peak <= CEILING_MIB,
-        }
+        Result(
+            name=f"memory of the operator, list of {ROWS:,} instruments (peak)",
+            value=peak,
+            unit="MiB",
+            gate=at_most(CEILING_MIB, "MiB"),
+        )
     ]
-
-
-if __name__ == "__main__":
-    print(run(quick="--quick" in sys.argv))

@@ -11,8 +11,9 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from benchmarks.results import Result, at_most
 from tests.support.redis_server import redis_server
 from tests.support.shard import ShardFolder, a_table, free_channels, listed_instruments, shard_process
 from tests.support.simulator import simulator
@@ -20,11 +21,12 @@ from ticker_crds.constants import INSTRUMENTS_PER_SOCKET_MAX, SOCKETS_MAX
 
 INSTRUMENTS: Final = SOCKETS_MAX * INSTRUMENTS_PER_SOCKET_MAX
 GOAL_MIB: Final = 200
+GATE_MIB: Final = 260
 CHANNELS: Final = 16
 WARM_S: Final = 120.0
 
 
-def run(quick: bool) -> list[dict[str, Any]]:
+def results(*, quick: bool = False) -> list[Result]:
     """Measure one process; `quick` streams for 5 s instead of 60 s."""
     stream_s = 5.0 if quick else 60.0
     with ExitStack() as stack:
@@ -59,18 +61,10 @@ def run(quick: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _row(name: str, value: float) -> dict[str, Any]:
-    return {
-        "name": name, "value": round(value, 1), "unit": "MiB", "peer": None, "ratio": None,
-        "goal": f"<= {GOAL_MIB}", "gate": f"<= {GOAL_MIB}", "ok": value <= GOAL_MIB,
-    }  # fmt: skip
+def _row(name: str, value: float) -> Result:
+    return Result(name=name, value=value, unit="MiB", goal=at_most(GOAL_MIB, "MiB"), gate=at_most(GATE_MIB, "MiB"))
 
 
 def _memory_mib(pid: int) -> dict[str, float]:
     lines = (line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     return {line[0].rstrip(":"): int(line[1]) / 1_024 for line in lines if line and line[0] in ("VmHWM:", "VmRSS:")}
-
-
-if __name__ == "__main__":
-    for measured in run(quick=True):
-        print(measured)

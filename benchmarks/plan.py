@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
-from typing import Any, Final
+from typing import Final
 
+from benchmarks.results import Result, at_most
 from ticker_operator.model import (
     AccountView,
     Acknowledgement,
@@ -43,7 +44,7 @@ GATE_S: Final = 5.0
 LIMITS: Final = FailoverLimits()
 
 
-def run(quick: bool) -> list[dict[str, Any]]:
+def results(*, quick: bool = False) -> list[Result]:
     rounds = 1 if quick else 5
     catalog = parse_dump(a_dump(), endpoint="benchmark")
     empty = a_pool(catalog)
@@ -65,17 +66,14 @@ def run(quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
-def row(name: str, value_s: float) -> dict[str, Any]:
-    return {
-        "name": name,
-        "value": value_s,
-        "unit": "s of processor time",
-        "peer": None,
-        "ratio": None,
-        "goal": f"≤ {GOAL_S:g} s",
-        "gate": f"≤ {GATE_S:g} s",
-        "ok": value_s <= GATE_S,
-    }
+def row(name: str, value_s: float) -> Result:
+    return Result(
+        name=name,
+        value=value_s,
+        unit="s of processor time",
+        goal=at_most(GOAL_S, "s"),
+        gate=at_most(GATE_S, "s"),
+    )
 
 
 def seconds(work: Callable[[], object], rounds: int) -> float:
