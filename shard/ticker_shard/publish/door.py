@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any, Final
@@ -79,12 +80,16 @@ _BY_CLASS: Final[tuple[tuple[type[Exception], TroubleKind], ...]] = (
     (TimeoutError, TroubleKind.TIMEOUT),
 )
 
+_SCRIPT_PLACE_OF_REDIS_6: Final = re.compile(
+    r"^Error running script .*@user_script: ?\d+: "
+)  # before the word, not behind
+
 
 def classify(error: Exception) -> Trouble:
     """The name of what a library or socket error means."""
     message = str(error)
     # Within a script, "... script: <digest>, on @user_script:35." follows, and the word may stand behind "ERR".
-    words = message.replace("-", " ").split()
+    words = _SCRIPT_PLACE_OF_REDIS_6.sub("", message).replace("-", " ").split()
     for word in words[:3]:
         if word.rstrip(":") in _BY_WORD:
             return Trouble(_BY_WORD[word.rstrip(":")], message)
