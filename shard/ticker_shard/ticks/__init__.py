@@ -1,6 +1,7 @@
 """Ticks as columns: decode, validate, newest state per instrument. Pure."""
 
 from ticker_shard.ticks.decode import DecodedFrame, FrameFault, FrameReport, decode_frame
+from ticker_shard.ticks.greeks import GreeksCalculator
 from ticker_shard.ticks.instruments import InstrumentTable, build_instruments, divisor_of, segment_of
 from ticker_shard.ticks.processor import ProcessedFrame, TickProcessor
 from ticker_shard.ticks.quarantine import Quarantine, Sample
@@ -16,6 +17,7 @@ from ticker_shard.ticks.rows import (
     unpriced_rows,
 )
 from ticker_shard.ticks.state import InstrumentState
+from ticker_shard.ticks.underlying import PricingRules
 from ticker_shard.ticks.validate import RejectReason, RowFlag, TickValidator, ValidationRules
 
 __all__ = [
@@ -23,10 +25,12 @@ __all__ = [
     "FrameFault",
     "FrameReport",
     "Greek",
+    "GreeksCalculator",
     "InstrumentState",
     "InstrumentTable",
     "PacketKind",
     "PricingOutcome",
+    "PricingRules",
     "ProcessedFrame",
     "Quarantine",
     "RejectReason",

@@ -9,8 +9,7 @@ Confirmation: the broker acknowledges nothing, so the first packet *of the wante
 subscription. `expect` says whose first packet is to be reported, `ProcessedFrame.first_seen` reports each once, and
 only when the instrument then has a believed row: a confirmed instrument always has a value to publish.
 
-Prices, implied volatility and Greeks belong between validation and state: `_admit` sees every accepted block with
-its table, and a column computed there travels with the rows.
+Implied volatility and Greeks are computed between validation and state (`ticks.greeks`), so they travel with the rows.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ticker_shard.ticks.decode import Frame, FrameFault, decode_frame
+from ticker_shard.ticks.greeks import GreeksCalculator
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.quarantine import Quarantine
 from ticker_shard.ticks.rows import UNKNOWN_SLOT, Slots, TickRows, empty_rows, join_rows, unpriced_rows
@@ -79,10 +79,19 @@ class TickProcessor:
         Where the newest rows are kept; it belongs to the processor from now on, others only read it.
     rules
         What validation depends on.
+    greeks
+        Prices options; none = nobody is asked.
     """
 
-    def __init__(self, *, state: InstrumentState, rules: ValidationRules | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        state: InstrumentState,
+        rules: ValidationRules | None = None,
+        greeks: GreeksCalculator | None = None,
+    ) -> None:
         self.state = state
+        self._greeks = greeks
         self.quarantine = Quarantine()
         self._validator = TickValidator(rules=rules or ValidationRules())
         self._wanted = np.zeros(0, np.uint8)
@@ -107,6 +116,8 @@ class TickProcessor:
         old, expected = self.state.table.instruments, self._expected
         self.state.configure(table)
         self._validator.configure(table)
+        if self._greeks is not None:
+            self._greeks.configure(table)
         self._wanted = np.array([RICHNESS[row.mode] if row else 0 for row in table.instruments], np.uint8)
         self._expected = np.zeros(table.capacity, np.bool_)
         for slot in np.flatnonzero(expected[: table.capacity]):
@@ -212,7 +223,9 @@ class TickProcessor:
         return [positions[number == turn] for turn in range(int(number.max()) + 1)]
 
     def _admit(self, block: TickRows) -> None:
-        """Take over accepted rows. What is computed per row (implied volatility, Greeks) belongs here."""
+        """Take over accepted rows, with what is computed of them."""
+        if self._greeks is not None and len(block):
+            self._greeks.price(block, now_ns=int(block.received_ns[0]))
         self.state.admit(block)
 
     def _reject(self, reason: RejectReason, rows: TickRows, into: dict[RejectReason, list[Slots]]) -> None:

@@ -13,7 +13,18 @@ from numpy.typing import NDArray
 
 from ticker_crds import AssignmentTable
 from ticker_shard.ticks.instruments import InstrumentTable, build_instruments
-from ticker_shard.ticks.rows import GREEKS, WORDS, Greeks, Kinds, Outcomes, PacketKind, Slots, TickRows, Word
+from ticker_shard.ticks.rows import (
+    GREEKS,
+    WORDS,
+    Greeks,
+    Kinds,
+    Nanoseconds,
+    Outcomes,
+    PacketKind,
+    Slots,
+    TickRows,
+    Word,
+)
 
 HAS_TIME = np.zeros(len(PacketKind), np.bool_)  # by kind: the packet carries an exchange time
 HAS_TIME[[PacketKind.INDEX_FULL, PacketKind.FULL]] = True
@@ -149,6 +160,20 @@ class InstrumentState:
         volume = words[:, Word.VOLUME_TRADED]
         all_counted = np.count_nonzero(counted) == len(kind)
         self.volume[slot] = volume if all_counted else np.where(counted, volume, self.volume[slot])
+
+    def enrich(self, slots: Slots, *, greeks: Greeks, outcome: Outcomes, priced_ns: Nanoseconds) -> None:
+        """Put new Greeks beside the rows that are here; what the broker sent stays as it is.
+
+        Parameters
+        ----------
+        slots
+            Of instruments that have a row, none twice.
+        greeks, outcome, priced_ns
+            As in `TickRows`.
+        """
+        self._greeks[slots] = greeks
+        self._outcome[slots] = outcome
+        self._priced_ns[slots] = priced_ns
 
     def newest(self, slots: Slots) -> TickRows:
         """A copy of the newest rows of `slots`, those that have one, in that order.

@@ -1,0 +1,79 @@
+"""Options worked out slowly and independently of the shard: the textbook's formulas, and bisection for the volatility.
+
+For judging what the shard publishes, and as the solver of tests that are about something else than solving.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr
+
+from ticker_shard.ticks.greeks import Options, Solution
+from ticker_shard.ticks.rows import PricingOutcome
+
+VOLATILITY_MAX = 20.0
+STEPS = 200
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Implied volatility and Greeks of the forward; theta a year, vega a unit."""
+
+    iv: float
+    delta: float
+    gamma: float
+    theta: float
+    vega: float
+
+
+def black76(*, call: bool, forward: float, strike: float, years: float, rate: float, volatility: float) -> float:
+    """The option's price."""
+    sign = 1.0 if call else -1.0
+    width = volatility * math.sqrt(years)
+    if width == 0.0:
+        return math.exp(-rate * years) * max(sign * (forward - strike), 0.0)
+    d1 = math.log(forward / strike) / width + width / 2
+    value = forward * ndtr(sign * d1) - strike * ndtr(sign * (d1 - width))
+    return float(math.exp(-rate * years) * sign * value)
+
+
+def implied(*, call: bool, price: float, forward: float, strike: float, years: float, rate: float) -> Answer | None:
+    """Volatility by bisection, Greeks by the textbook; `None` where no volatility gives this price."""
+    given = {"call": call, "forward": forward, "strike": strike, "years": years, "rate": rate}
+    low, high = 0.0, VOLATILITY_MAX
+    if not black76(**given, volatility=low) < price < black76(**given, volatility=high):
+        return None
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        if black76(**given, volatility=middle) < price:
+            low = middle
+        else:
+            high = middle
+    iv, root, discount, sign = (low + high) / 2, math.sqrt(years), math.exp(-rate * years), 1.0 if call else -1.0
+    d1 = math.log(forward / strike) / (iv * root) + iv * root / 2
+    density = math.exp(-d1 * d1 / 2) / math.sqrt(2 * math.pi)
+    return Answer(
+        iv=iv,
+        delta=discount * sign * float(ndtr(sign * d1)),
+        gamma=discount * density / (forward * iv * root),
+        theta=rate * price - discount * forward * density * iv / (2 * root),
+        vega=discount * forward * density * root,
+    )
+
+
+def solve_slowly(options: Options) -> Solution:
+    """A solver for `GreeksCalculator`."""
+    columns = np.full((5, len(options.price)), np.nan)
+    outcome = np.full(len(options.price), PricingOutcome.PRICED, np.uint8)
+    for place, (call, price, forward, strike, _, years, _, discount, _) in enumerate(zip(*options, strict=True)):
+        rate = -math.log(discount) / years
+        answer = implied(call=bool(call), price=price, forward=forward, strike=strike, years=years, rate=rate)
+        if answer is not None:
+            columns[:, place] = (answer.iv, answer.delta, answer.gamma, answer.theta, answer.vega)
+            continue
+        below = price <= black76(call=call, forward=forward, strike=strike, years=years, rate=rate, volatility=0.0)
+        outcome[place] = PricingOutcome.BELOW_INTRINSIC if below else PricingOutcome.ABOVE_BOUND
+    return Solution(outcome, *columns)
