@@ -3,18 +3,15 @@
 from ticker_client.keys import fence_key, gaps_key, last_values_key, numbers_key, stream_key
 from ticker_client.messages import (
     SCHEMA_VERSION,
-    Depth,
-    DepthLevel,
     Gap,
     Message,
-    Ohlc,
-    Row,
     Source,
     Undecodable,
     decode_gap,
     decode_message,
     decode_row,
 )
+from ticker_client.rows import Depth, DepthLevel, Ohlc, Row
 from ticker_client.stream import Event, GapSeen, Ignored, Lost, Snapshot, TickStream, Update, latest
 from ticker_client.subscriber import AsyncSubscriber, Subscriber
 

@@ -1,7 +1,9 @@
-"""What comes over a channel and what lies in its last values: the schema, and a decoder that forgives the unknown.
+"""What comes over a channel and what lies in its last values: the schema, and decoders that forgive the unknown.
 
-A message is one JSON object, the *envelope*; its ``ticks`` are *rows*. The hash of last values holds rows alone, by
-``EXCHANGE:TRADINGSYMBOL``. Field names are those of the broker's official client; every time is UTC.
+A message is one object, the *envelope*, and its *rows*. The hash of last values holds rows alone, by
+``EXCHANGE:TRADINGSYMBOL``. Field names are those of the broker's official client; every time is UTC. A channel is
+written in JSON, with the rows in ``ticks``, or in msgpack, with ``rows`` (packed rows of one ``layout``, one behind the
+other) and ``symbols`` (joined by newlines) in its place; the first byte tells them apart, so nobody needs to be told.
 
 * Unknown members are ignored, so an older consumer reads a newer publisher. A higher ``v`` means that known members
   changed their meaning: such a message is `Undecodable`, never guessed at.
@@ -20,80 +22,22 @@ A message is one JSON object, the *envelope*; its ``ticks`` are *rows*. The hash
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
+import ormsgpack
+
+from ticker_client.packed import is_packed, row_bytes, unpack_row
+from ticker_client.rows import Depth, DepthLevel, Ohlc, Row
+
 SCHEMA_VERSION: Final = 1
-MALFORMED: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
-
-
-@dataclass(frozen=True, slots=True)
-class Ohlc:
-    """The day's open, high, low; the previous session's close."""
-
-    open: float
-    high: float
-    low: float
-    close: float
-
-
-@dataclass(frozen=True, slots=True)
-class DepthLevel:
-    """One price of the book."""
-
-    quantity: int
-    price: float
-    orders: int
-
-
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """Five bids and five offers, best first."""
-
-    buy: tuple[DepthLevel, ...]
-    sell: tuple[DepthLevel, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One instrument's newest state, as its packet told it.
-
-    ``change`` is percent against the previous close, `None` where there is none. ``received_at`` is when the shard
-    had the frame in hand, the only time finer than a second on this feed.
-
-    An option that was priced has ``iv`` to ``vega`` (theta per calendar day, vega per percentage point); one that
-    could not be priced says why in ``no_greeks``, e.g. ``below_intrinsic``. ``priced_at`` is there when the row was
-    priced later than it was received: its underlying moved, the option itself did not trade.
-    """
-
-    instrument_token: int
-    symbol: str
-    last_price: float
-    received_at: datetime
-    last_traded_quantity: int | None = None
-    average_traded_price: float | None = None
-    volume_traded: int | None = None
-    total_buy_quantity: int | None = None
-    total_sell_quantity: int | None = None
-    ohlc: Ohlc | None = None
-    change: float | None = None
-    last_trade_time: datetime | None = None
-    oi: int | None = None
-    oi_day_high: int | None = None
-    oi_day_low: int | None = None
-    exchange_timestamp: datetime | None = None
-    depth: Depth | None = None
-    iv: float | None = None
-    delta: float | None = None
-    gamma: float | None = None
-    theta: float | None = None
-    vega: float | None = None
-    underlying_price: float | None = None
-    no_greeks: str | None = None
-    priced_at: datetime | None = None
-    settling: bool = False
+MALFORMED: Final = (
+    *(ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError),
+    *(ZeroDivisionError, struct.error),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,26 +87,39 @@ Payload: TypeAlias = bytes | str
 
 
 def decode_message(payload: Payload) -> Message | Undecodable:
-    """The message in `payload`, as published on a channel."""
+    """The message in `payload`, as published on a channel, JSON or msgpack."""
     try:
-        envelope = json.loads(payload)
+        envelope = decode_envelope(payload)
         if (reason := _unknown_version(envelope)) is not None:
             return Undecodable(reason)
+        ticks = tuple(_row(row) for row in envelope["ticks"]) if "ticks" in envelope else _packed_rows(envelope)
         return Message(
             source=Source(str(envelope["shard"]), str(envelope["process"]), int(envelope["epoch"])),
             seq=int(envelope["seq"]),
             kind=str(envelope.get("source", "live")),
             sent_at=_time(envelope["sent_at"]),
-            ticks=tuple(_row(row) for row in envelope["ticks"]),
+            ticks=ticks,
             gaps=tuple(_gap(gap) for gap in envelope.get("gaps", ())),
         )
     except MALFORMED as error:
         return Undecodable(f"{type(error).__name__}: {error}")
 
 
-def decode_row(payload: Payload) -> Row | Undecodable:
-    """The row in `payload`, as stored in a last-value hash."""
+def decode_row(payload: Payload, *, symbol: str = "") -> Row | Undecodable:
+    """The row in `payload`, as stored in a last-value hash.
+
+    Parameters
+    ----------
+    payload
+        The value.
+    symbol
+        The field under which it lies: a packed row does not repeat it.
+    """
     try:
+        if isinstance(payload, bytes) and is_packed(payload):
+            if len(payload) != row_bytes(payload[0]):
+                return Undecodable(f"a packed row of {len(payload)} bytes")
+            return unpack_row(payload, symbol)
         return _row(json.loads(payload))
     except MALFORMED as error:
         return Undecodable(f"{type(error).__name__}: {error}")
@@ -184,6 +141,29 @@ def decode_number(shard: Payload, payload: Payload) -> tuple[Source, int] | Unde
         return Source(name, str(entry["process"]), int(entry["epoch"])), int(entry["seq"])
     except MALFORMED as error:
         return Undecodable(f"{type(error).__name__}: {error}")
+
+
+def decode_envelope(payload: Payload) -> dict[str, Any]:
+    """A message's object as it was written, JSON or msgpack."""
+    envelope = json.loads(payload) if isinstance(payload, str) or payload[:1] == b"{" else ormsgpack.unpackb(payload)
+    if not isinstance(envelope, dict):
+        raise TypeError(f"a message is an object, not a {type(envelope).__name__}")
+    return envelope
+
+
+def _packed_rows(envelope: Mapping[str, Any]) -> tuple[Row, ...]:
+    rows, symbols = packed_part(envelope)
+    size = row_bytes(envelope["layout"])
+    return tuple(unpack_row(rows, symbol, at=place * size) for place, symbol in enumerate(symbols))
+
+
+def packed_part(envelope: Mapping[str, Any]) -> tuple[bytes, list[str]]:
+    """Packed rows of a msgpack message, and their symbols."""
+    rows, text = envelope["rows"], envelope["symbols"].decode()
+    symbols = text.split("\n") if text else []
+    if len(rows) != len(symbols) * row_bytes(envelope["layout"]):
+        raise ValueError(f"{len(rows)} bytes of rows, {len(symbols)} symbols")
+    return rows, symbols
 
 
 def _unknown_version(envelope: Mapping[str, Any]) -> str | None:

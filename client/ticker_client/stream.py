@@ -45,13 +45,13 @@ from ticker_client.messages import (
     Gap,
     Message,
     Payload,
-    Row,
     Source,
     Undecodable,
     decode_message,
     decode_number,
     decode_row,
 )
+from ticker_client.rows import Row
 
 SETTLE_S: Final = 5.0
 WRONG_TIME_S: Final = 10.0  # as long as a shard takes to believe that
@@ -154,8 +154,8 @@ class TickStream:
         """
         events: list[Event] = []
         rows: dict[str, Row] = {}
-        for payload in values.values():
-            row = decode_row(payload)
+        for name, payload in values.items():
+            row = decode_row(payload, symbol=name.decode() if isinstance(name, bytes) else name)
             if isinstance(row, Undecodable):
                 events.append(Ignored(channel, row.reason))
             else:

@@ -35,6 +35,7 @@ from ticker_shard.publish.fence import (
     Unanswered,
 )
 from ticker_shard.publish.limits import SECOND_NS
+from ticker_shard.publish.resp import RowArguments
 
 MEMBER = "pool.acc1"
 FENCE = fence_key(CHANNEL, member=MEMBER)
@@ -50,7 +51,7 @@ async def door(redis_url: str) -> AsyncIterator[Door]:
 
 
 def a_call(n: int, *, epoch: int = 5, holder: str = "a/1", state: ChannelState = ACTIVE, price: str = "1", **more):
-    rows = ((b"NFO:X0", price.encode()),)
+    rows = RowArguments.of([(b"NFO:X0", price.encode())])
     return fence.Call(
         CHANNEL, epoch, holder, n, state, 3, message=b"m" + price.encode(), numbers=b"{}", rows=rows, **more
     )

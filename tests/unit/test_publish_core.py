@@ -13,7 +13,7 @@ from tests.support.handover_world import CHANNELS, LOST, Pod, World
 from tests.support.ticks import a_table, some_rows
 from ticker_crds import Role
 from ticker_shard.publish import fence
-from ticker_shard.publish.encode import iso_utc
+from ticker_shard.publish.encode_times import iso_utc
 from ticker_shard.publish.fence import ChannelState, Record, Refused, Trouble, TroubleKind, parse_record
 from ticker_shard.publish.gaps import gap_record, hold_gap
 from ticker_shard.publish.handover import Phase

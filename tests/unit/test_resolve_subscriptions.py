@@ -36,7 +36,6 @@ CATALOG = a_catalog(5, *MORE)
 ACCOUNTS = (an_account("acc1", labels={"tier": "gold"}), an_account("acc2", labels={"tier": "base"}))
 GOLD = AccountSelector(match_labels={"tier": "gold"})
 BASE = AccountSelector(match_labels={"tier": "base"})
-BOTH = frozenset(Encoding)
 
 
 def resolved(
@@ -45,7 +44,6 @@ def resolved(
     catalog: InstrumentCatalog | None = CATALOG,
     tables: dict[str, TableView] | None = None,
     today: date = TODAY,
-    encodings: frozenset[Encoding] = frozenset({Encoding.JSON}),
 ) -> Resolution:
     return resolve(
         subscriptions,
@@ -54,7 +52,6 @@ def resolved(
         tables=tables or {},
         prefix="ticker",
         today=today,
-        encodings=encodings,
     )
 
 
@@ -180,7 +177,7 @@ def test_two_encodings_on_one_channel_the_older_subscription_has_it() -> None:
     old = a_subscription("z-old", [option_symbol(0)], encoding=Encoding.MSGPACK, created="2026-01-01")
     new = a_subscription("a-new", [option_symbol(1), "NSE:RELIANCE"], created="2026-02-01")
 
-    found = resolved(new, old, encodings=BOTH)
+    found = resolved(new, old)
 
     by_name = {entry.name: entry for entry in found.subscriptions}
     (told,) = by_name["a-new"].unresolved
@@ -188,6 +185,13 @@ def test_two_encodings_on_one_channel_the_older_subscription_has_it() -> None:
     assert "msgpack for the older subscription z-old" in told.message
     assert found.encodings == {"ticker:nifty:options": Encoding.MSGPACK, "ticker:equity": Encoding.JSON}
     assert by_name["a-new"].resolved == 1
+
+
+def test_a_msgpack_subscription_streams_like_any_other() -> None:
+    found = resolved(a_subscription("s", [option_symbol(0)], encoding=Encoding.MSGPACK))
+
+    assert (found.subscriptions[0].refusal, found.subscriptions[0].resolved) == (None, 1)
+    assert found.encodings == {"ticker:nifty:options": Encoding.MSGPACK}
 
 
 def test_disjoint_selectors_the_older_subscription_keeps_the_instrument() -> None:
@@ -229,7 +233,6 @@ def test_a_selector_that_matches_nothing_keeps_nothing_from_the_others() -> None
     ("fields", "reason"),
     [
         ({"selects": True}, Reason.NOT_SUPPORTED),
-        ({"encoding": Encoding.MSGPACK}, Reason.NOT_SUPPORTED),
         ({"fault": "spec.mode: unknown"}, Reason.INVALID),
     ],
 )

@@ -56,7 +56,6 @@ def resolve(
     tables: Mapping[str, TableView],
     prefix: str,
     today: date,
-    encodings: frozenset[Encoding] = frozenset({Encoding.JSON}),
 ) -> Resolution:
     """What is wanted, and what became of each subscription.
 
@@ -72,8 +71,6 @@ def resolve(
         Put in front of every channel.
     today
         Contracts that expired before are gone.
-    encodings
-        What shards can write; another one is refused as not supported.
     """
     ordered = sorted((entry for entry in subscriptions if not entry.deleting), key=lambda entry: entry.age_order)
     standing = _standing(tables)
@@ -82,7 +79,7 @@ def resolve(
     outcomes: dict[str, _Outcome] = {}
     for subscription in ordered:
         outcomes[subscription.name] = outcome = _Outcome(subscription, merged.allowed(subscription.account_selector))
-        refusal = _refusal(subscription, encodings)
+        refusal = _refusal(subscription)
         if refusal is None:
             _look_up(outcome, register=register, standing=standing)
             merged.claim_channels(outcome, prefix)
@@ -105,13 +102,11 @@ def resolve(
     )
 
 
-def _refusal(subscription: SubscriptionView, encodings: frozenset[Encoding]) -> Refusal | None:
+def _refusal(subscription: SubscriptionView) -> Refusal | None:
     if subscription.fault:
         return Refusal(Reason.INVALID, subscription.fault)
     if subscription.selects:
         return Refusal(Reason.NOT_SUPPORTED, "selector is not supported yet: list the symbols in instruments")
-    if subscription.encoding not in encodings:
-        return Refusal(Reason.NOT_SUPPORTED, f"encoding {subscription.encoding} is not supported yet: use json")
     return None
 
 

@@ -21,7 +21,9 @@ from ticker_shard.publish.handover import CallMark, Handover
 from ticker_shard.publish.ledger import Ledger
 from ticker_shard.publish.limits import CALL_ROWS_MAX
 from ticker_shard.publish.outbox import Outbox, Parcel
+from ticker_shard.publish.resp import NO_ROWS
 from ticker_shard.publish.roster import mask_of
+from ticker_shard.publish.symbols import SymbolBook
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.rows import Slots, TickRows, empty_rows, join_rows
 
@@ -62,13 +64,14 @@ class CallMaker:
         ledger: Ledger,
     ) -> None:
         self.table: InstrumentTable | None = None
+        self._book: SymbolBook | None = None
         self._shard, self._process, self._source, self._newest = shard, process, source, newest
         self._handover, self._batcher, self._ledger = handover, batcher, ledger
         self._encodings: dict[str, Encoding] = {}  # of channels on their way out too
 
     def configure(self, table: InstrumentTable) -> None:
         """Rows are written by this table from now on; the hand-over was told before."""
-        self.table = table
+        self.table, self._book = table, SymbolBook(table)
         known = {name: encoding for name, encoding in self._encodings.items() if self._handover.knows(name)}
         self._encodings = known | {channel.name: channel.encoding for channel in table.channels}
 
@@ -149,20 +152,14 @@ class CallMaker:
         """One call with these rows and records, encoded."""
         table = self.table
         assert table is not None
-        encoder = encoder_for(self._encodings[mark.channel])
-        pairs = encoder.rows(rows, table=table)
+        assert self._book is not None
         records = tuple(gap.encode() for gap in gaps)
-        message = numbers = b""
-        if pairs or records:
-            head = Head(
-                shard=self._shard,
-                process=self._process,
-                epoch=mark.epoch,
-                seq=seq,
-                source=self._source,
-                sent_ns=wall_ns,
-            )
-            message, numbers = encoder.message(head, rows=pairs, gaps=records), head.numbers()
+        message, numbers, arguments = b"", b"", NO_ROWS
+        if len(rows) or records:
+            head = Head(self._shard, self._process, mark.epoch, seq, self._source, wall_ns)
+            encoder = encoder_for(self._encodings[mark.channel])
+            message, arguments = encoder.encode(head, rows, book=self._book, gaps=records)
+            numbers = head.numbers()
         return fence.Call(
             channel=mark.channel,
             epoch=mark.epoch,
@@ -172,7 +169,7 @@ class CallMaker:
             revision=table.revision,
             message=message,
             numbers=numbers,
-            rows=tuple(pairs),
+            rows=arguments,
             deletes=deletes,
             gaps=records,
         )

@@ -29,6 +29,7 @@ from ticker_client.keys import fence_key, gaps_key, last_values_key, numbers_key
 from ticker_shard.publish import fence
 from ticker_shard.publish.fence import Answer, Record, Request, Trouble, TroubleKind, parse_record
 from ticker_shard.publish.limits import GAPS_STREAM_MAX, SECOND_NS
+from ticker_shard.publish.resp import bulks, command, pack
 
 FIELDS: Final = ("epoch", "holder", "n", "state", "revision")
 
@@ -241,9 +242,9 @@ class Door:
                 answers[place] = _parse(requests[place], reply)
         return missing
 
-    async def _roundtrip(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    async def _roundtrip(self, commands: Sequence[tuple[bytes | str | int, ...]]) -> list[Any]:
         """Replies to plain commands; an error reply stands in its place as the exception."""
-        await self._send(commands)
+        await self._send([pack(*parts) for parts in commands])
         replies: list[Any] = []
         for _ in commands:
             try:
@@ -252,27 +253,29 @@ class Door:
                 replies.append(error)
         return replies
 
-    async def _send(self, commands: Sequence[tuple[Any, ...]]) -> None:
+    async def _send(self, commands: Sequence[bytes]) -> None:
         if not self._connection.is_connected:  # the library would quietly connect anew
             raise exceptions.ConnectionError("not connected")
-        await self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
+        # What is packed already goes out as it is; the library writes it and waits while the socket is full.
+        await self._connection.send_packed_command([b"".join(commands)], check_health=False)
 
-    def _command(self, request: Request) -> tuple[Any, ...]:
+    def _command(self, request: Request) -> bytes:
         fence_name = fence_key(request.channel, member=self._member)
         match request:
             case fence.Read():
-                return ("HMGET", fence_name, *FIELDS)
+                return pack("HMGET", fence_name, *FIELDS)
             case fence.Claim(_, holder, reason, expected, seen, revision):
                 record = ("", "", "") if expected is None else (expected.epoch, expected.holder, expected.n)
-                return ("EVALSHA", CLAIM.digest, 1, fence_name, holder, reason.value, *record, seen, revision)
+                return pack("EVALSHA", CLAIM.digest, 1, fence_name, holder, reason.value, *record, seen, revision)
             case fence.Assert(_, epoch, holder, n, state, revision):
-                return ("EVALSHA", ASSERT.digest, 1, fence_name, epoch, holder, n, state.value, revision)
+                return pack("EVALSHA", ASSERT.digest, 1, fence_name, epoch, holder, n, state.value, revision)
             case fence.Call(channel, epoch, holder, n, state, revision, message, numbers, rows, deletes, gaps):
                 keys = (fence_name, last_values_key(channel), gaps_key(channel), numbers_key(channel))
                 head = (epoch, holder, n, state.value, revision, channel, message)
                 counts = (len(rows), len(deletes), len(gaps), GAPS_STREAM_MAX, self._member, numbers)
-                pairs = [part for row in rows for part in row]
-                return ("EVALSHA", CALL.digest, len(keys), *keys, *head, *counts, *pairs, *deletes, *gaps)
+                before = ("EVALSHA", CALL.digest, len(keys), *keys, *head, *counts)
+                count = len(before) + 2 * len(rows) + len(deletes) + len(gaps)
+                return command(count, bulks(*before), rows.packed, bulks(*deletes, *gaps))
 
 
 def _parse(request: Request, reply: Any) -> Answer:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+from ticker_shard.publish.resp import NO_ROWS, RowArguments
+
 
 class ChannelState(StrEnum):
     """What a holder says about its intent."""
@@ -87,7 +89,7 @@ class Call:
     revision: int
     message: bytes = b""
     numbers: bytes = b""  # process, epoch and number of the message, beside the last values
-    rows: tuple[tuple[bytes, bytes], ...] = ()
+    rows: RowArguments = NO_ROWS
     deletes: tuple[str, ...] = ()
     gaps: tuple[bytes, ...] = ()
 

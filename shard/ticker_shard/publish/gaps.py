@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from ticker_shard.publish.encode import iso_utc
+from ticker_shard.publish.encode_times import iso_utc
 from ticker_shard.publish.limits import GAP_SYMBOLS_MAX, GAPS_HELD_MAX
 
 
