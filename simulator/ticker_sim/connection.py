@@ -12,7 +12,7 @@ import socket as sockets
 import struct
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -25,6 +25,7 @@ from ticker_sim.fault_book import F
 from ticker_sim.market import Places
 from ticker_sim.record import Traffic
 from ticker_sim.session import SocketSession
+from ticker_sim.tape import Versions
 
 if TYPE_CHECKING:
     from ticker_sim.simulator import Simulator
@@ -43,6 +44,8 @@ class _Frame:
     places: Places
     modes: wire.Modes
     rows: wire.Rows
+    versions: Versions
+    doubtful: bool
 
 
 class Connection:
@@ -219,22 +222,25 @@ class Connection:
         step = self._sim.settings.frame_packets
         # The rows are copied before the first wait: what changes meanwhile belongs to the next take.
         rows = self._sim.market.rows[taken.places]
+        versions = self._sim.tape.versions(taken.places)
         for start in range(0, len(taken.places), step):
             part = slice(start, start + step)
-            await self._send_part(taken.places[part], taken.modes[part], rows[part])
+            await self._send_part(taken.places[part], taken.modes[part], rows[part], versions[part])
 
-    async def _send_part(self, places: Places, modes: wire.Modes, rows: wire.Rows) -> None:
+    async def _send_part(self, places: Places, modes: wire.Modes, rows: wire.Rows, versions: Versions) -> None:
         if times := self._strike(faults.Timestamps):
             rows = spoil.shift_times(rows, times)
         if distorted := self._strike(faults.Distort):
             rows = spoil.distort(rows, distorted)
-        frame = _Frame(wire.encode_frame(rows, modes), places, modes, rows)
+        doubtful = times is not None or distorted is not None
+        frame = _Frame(wire.encode_frame(rows, modes), places, modes, rows, versions, doubtful)
         if malformed := self._strike(faults.Malformed):
             self._count(spoiled_frames=1)
+            self._sim.tape.sent(self.number, places, modes, rows, versions=versions, doubtful=True)
             await self._send_bytes(spoil.spoil_frame(frame.octets, malformed))
             return
         if self._late is None and self._strike(faults.OutOfOrder):
-            self._late = frame
+            self._late = replace(frame, doubtful=True)  # a careful reader refuses what its successor has overtaken
             return
         await self._send_frame(frame)
         if self._strike(faults.DuplicateFrames):
@@ -247,6 +253,9 @@ class Connection:
         # Recorded before it leaves: what a client has received is always part of the record.
         for record in self._sim.records_of(self.api_key):
             record.add(frame.places, frame.modes, frame.rows)
+        self._sim.tape.sent(
+            self.number, frame.places, frame.modes, frame.rows, versions=frame.versions, doubtful=frame.doubtful
+        )
         self._count(packets=len(frame.places))
         await self._send_bytes(frame.octets)
 

@@ -13,10 +13,13 @@ from ticker_sim.accounts import AccountsFullError
 from ticker_sim.faults import FaultRefusedError, fault_json, parse_fault
 from ticker_sim.session import text_frame
 from ticker_sim.simulator import Simulator
+from ticker_sim.tape import ENTRIES_MAX
 from ticker_sim.wire import Mode
 
 PAUSE_TIMEOUT_MS: Final = 5_000
 PAUSE_TIMEOUT_MS_MAX: Final = 60_000
+TAPE_ENTRIES: Final = 500_000
+TAPE_READ_MAX: Final = 50_000  # entries in one answer: 3 MB, and the market waits for no longer than a blink
 
 
 class ControlRefusedError(ValueError):
@@ -38,6 +41,9 @@ def add_routes(app: web.Application, sim: Simulator) -> None:
     app.router.add_get("/_sim/stats", handlers.stats)
     app.router.add_get("/_sim/clock", handlers.clock)
     app.router.add_get("/_sim/history", handlers.history)
+    app.router.add_get("/_sim/tape", handlers.read_tape)
+    app.router.add_post("/_sim/tape", handlers.start_tape)
+    app.router.add_delete("/_sim/tape", handlers.stop_tape)
     app.router.add_get("/_sim/faults", handlers.list_faults)
     app.router.add_post("/_sim/faults", handlers.add_fault)
     app.router.add_delete("/_sim/faults", handlers.remove_faults)
@@ -120,6 +126,22 @@ class _Control:
         history = self._sim.history
         events = history.since(_number(request, "since", 0, 1 << 53))
         return _answer({"first": history.first, "last": history.last, "events": events})
+
+    async def read_tape(self, request: web.Request) -> web.Response:
+        since = _number(request, "since", 0, 1 << 53)
+        limit = _number(request, "limit", TAPE_READ_MAX, TAPE_READ_MAX)
+        return _answer(self._sim.tape.as_json(since=since, limit=limit))
+
+    async def start_tape(self, request: web.Request) -> web.Response:
+        entries = _number(request, "entries", TAPE_ENTRIES, ENTRIES_MAX)
+        if not entries:
+            raise ControlRefusedError("entries: at least 1 is needed")
+        self._sim.tape.start(entries)
+        return _answer({"entries": entries})
+
+    async def stop_tape(self, request: web.Request) -> web.Response:
+        self._sim.tape.stop()
+        return _answer({"entries": 0})
 
     async def list_faults(self, request: web.Request) -> web.Response:
         return _answer(self._sim.faults.as_json(now_ns=time.monotonic_ns()))

@@ -27,6 +27,7 @@ from ticker_sim.instruments import build_dump, dump_csv
 from ticker_sim.market import Market, Places
 from ticker_sim.record import SentRecord, Traffic
 from ticker_sim.settings import SimulatorSettings
+from ticker_sim.tape import Tape
 from ticker_sim.trading_days import IST
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class Simulator:
         self.history = History(time.monotonic_ns)
         self.limits = rates.RateLimits(enabled=settings.rate_limits)
         self.record = SentRecord(self.market.tokens)
+        self.tape = Tape(self.market.tokens, time.monotonic_ns)
         self.records: dict[str, SentRecord] = {}
         self.traffic = Traffic()
         self.connections: dict[int, Connection] = {}
@@ -174,10 +176,12 @@ class Simulator:
         self._part = (self._part + 1) % REFRESH_PARTS
         others = np.setdiff1d(part, watched, assume_unique=True)
         self.market.refresh(others, now_ns=self.clock.now_ns())
+        self.tape.changed(others, self.market.rows[others])
 
     def _step(self, watched: Places, count: int) -> None:
         changed = self.market.step(watched, count=count, now_ns=self.clock.now_ns())
         self.changes += len(changed)
+        self.tape.changed(changed, self.market.rows[changed])
         for connection in self.connections.values():
             connection.notice(changed)
 

@@ -1,0 +1,95 @@
+"""Properties 4 and 7: books that balance, among themselves and with both neighbours, and no needless moves. Pure.
+
+What a process received is at most what was sent to its account, and exactly that where no fault struck the account.
+What it says it published is what the subscriber was told, where neither Redis nor the subscriber was ever away. Its
+sequence numbers are all either accepted or given up.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+
+from tests.support.delivery.history import MARKET, Books, Bounds, History, Placement, Property, Target, Violation
+
+
+def check_books(history: History) -> Iterator[Violation]:
+    """(4) Counts balance exactly."""
+    before: dict[str, Books] = {}
+    for books in history.books:
+        if books.difference:
+            yield _unbalanced(books, f"{books.difference} rows are nowhere (or twice): {books}")
+        known = before.get(books.process)
+        if known is not None and (books.received < known.received or books.published < known.published):
+            yield _unbalanced(books, "counters went back")
+        before[books.process] = books
+    yield from _against_the_sender(history, before)
+    yield from _against_the_subscriber(history, before)
+
+
+def _against_the_sender(history: History, last: Mapping[str, Books]) -> Iterator[Violation]:
+    channels = {one.token: len(one.channels) for one in history.instruments}
+    sent: Counter[str] = Counter()
+    for entry in history.sent:
+        if entry.socket != MARKET and entry.socket in history.sockets:
+            sent[history.sockets[entry.socket]] += channels.get(entry.token, 0)
+    received: Counter[str] = Counter()
+    complete: dict[str, bool] = defaultdict(lambda: True)
+    for books in last.values():
+        received[books.shard] += books.received
+        complete[books.shard] &= books.final
+    for shard, rows in received.items():
+        untouched = not any(
+            fault.shard in (None, shard) and fault.target in (Target.FEED, Target.PROCESS) for fault in history.faults
+        )
+        if rows > sent[shard] or (untouched and complete[shard] and rows != sent[shard]):
+            yield Violation(
+                Property.CONSERVATION, history.end_ns, f"{shard}: {sent[shard]} rows were sent, {rows} were received"
+            )
+
+
+def _against_the_subscriber(history: History, last: Mapping[str, Books]) -> Iterator[Violation]:
+    rows: Counter[str] = Counter()
+    messages: dict[str, set[tuple[str, int, int]]] = defaultdict(set)
+    for told in history.told:
+        rows[told.process] += len(told.rows)
+        messages[told.process].add((told.channel, told.epoch, told.seq))
+    always_there = not history.blind and not any(fault.target is Target.REDIS for fault in history.faults)
+    for process, books in last.items():
+        if not books.final:
+            continue
+        heard, accepted = len(messages[process]), books.messages
+        if heard > accepted + books.lost_messages:
+            yield _unbalanced(books, f"{heard} messages came, {accepted} accepted and {books.lost_messages} given up")
+        if not always_there or books.unanswered:
+            continue
+        if heard != accepted:
+            yield _unbalanced(books, f"{heard} messages came, {accepted} were accepted")
+        if rows[process] != books.published + books.repeated:
+            yield _unbalanced(
+                books, f"{rows[process]} rows came, {books.published} published and {books.repeated} repeated"
+            )
+
+
+def _unbalanced(books: Books, text: str) -> Violation:
+    return Violation(Property.CONSERVATION, books.at_ns, f"{books.shard} {books.process}: {text}")
+
+
+def check_moves(history: History, bounds: Bounds) -> Iterator[Violation]:
+    """(7) Between two placements no more instruments change their owner than must."""
+    for before, after in zip(history.placements, history.placements[1:], strict=False):
+        moved = {symbol for symbol, owner in after.owners.items() if before.owners.get(symbol, owner) != owner}
+        allowed = least_moves(before, after) + bounds.moves_slack
+        if len(moved) > allowed:
+            yield Violation(
+                Property.MOVEMENT, after.at_ns, f"{len(moved)} instruments moved, {allowed} would have done"
+            )
+
+
+def least_moves(before: Placement, after: Placement) -> int:
+    """What must move: everything of an account that is gone, and a fair share to each that is new."""
+    staying = [symbol for symbol in before.owners if symbol in after.owners]
+    orphans = sum(before.owners[symbol] not in after.accounts for symbol in staying)
+    new = after.accounts - before.accounts
+    share = len(staying) // len(after.accounts) if after.accounts else 0
+    return max(orphans, len(new) * share)
