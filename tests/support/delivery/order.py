@@ -45,12 +45,11 @@ def check_owners(history: History, bounds: Bounds) -> Iterator[Violation]:
     """(5) One process an epoch, epochs that only go up, as told in messages and as seen in the records."""
     holders: dict[tuple[str, str, int], str] = {}
     newest: dict[tuple[str, str, str], int] = {}
-    seen = sorted(
-        [
-            *((one.at_ns, "message", one.channel, one.shard, one.epoch, one.process) for one in history.told),
-            *((one.at_ns, "record", one.channel, one.shard, one.epoch, one.holder) for one in history.records),
-        ]
-    )
+    seen = [
+        *((one.at_ns, "message", one.channel, one.shard, one.epoch, one.process) for one in history.told),
+        *((one.at_ns, "record", one.channel, one.shard, one.epoch, one.holder) for one in history.records),
+    ]
+    seen.sort(key=lambda one: one[0])  # stable: what came at the same time stays in the order of arrival
     for at_ns, where, channel, shard, epoch, process in seen:
         if not epoch:
             continue  # a record that is missing
