@@ -10,7 +10,8 @@ only memory of who streams what. Two parts travel together, as one ConfigMap or 
 
 The digest is taken over the canonical text (header without the digest, and the CSV), never over gzip's bytes:
 they differ between versions of zlib. Rows are sorted by (exchange, tradingsymbol), so equal tables have equal
-digests. Reading is tolerant: unknown columns and header members are ignored, so an older shard can read a newer
+digests. A row without channels is a *reference*: subscribed so that options can be priced on it, and published nowhere.
+Reading is tolerant: unknown columns and header members are ignored, so an older shard can read a newer
 operator's table. Identity of an instrument is (exchange, tradingsymbol, expiry): the broker recycles tokens.
 """
 
@@ -115,6 +116,11 @@ class AssignedInstrument:
     def symbol(self) -> str:
         """``EXCHANGE:TRADINGSYMBOL``, the field name in the last-value hash."""
         return f"{self.exchange}:{self.tradingsymbol}"
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is streamed for its price alone (options are priced on it): in no channel, published nowhere."""
+        return not self.channels
 
     @property
     def identity(self) -> tuple[str, str, str]:

@@ -38,6 +38,7 @@ SOCKETS_MAX: Final = 3  # the broker's limit for one API key
 ACCOUNT_NAME_CHARS_MAX: Final = 40  # so that every derived name and label value fits into 63
 SUBSCRIPTION_INSTRUMENTS_MAX: Final = 2_000  # client-side apply still fits its annotation
 CHANNELS_PER_ACCOUNT_MAX: Final = 64
+COMMODITY_EXCHANGES: Final = frozenset({"MCX", "NCO"})  # an option turns into a futures position there
 UNRESOLVED_LISTED_MAX: Final = 50
 UNCONFIRMED_LISTED_MAX: Final = 100
 CONDITIONS_MAX: Final = 16  # above the number of types any kind has

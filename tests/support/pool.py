@@ -59,7 +59,9 @@ def an_account(name: str, **fields: Any) -> AccountView:
 
 
 def a_subscription(name: str, symbols: Iterable[str], **fields: Any) -> SubscriptionView:
+    """Without Greeks unless told so: then no table has references."""
     fields.setdefault("created", f"2026-11-20T00:00:00Z/{name}")
+    fields.setdefault("greeks", False)
     return SubscriptionView(
         name, uid=f"uid-{name}", instruments=tuple(RequestedInstrument(symbol) for symbol in symbols), **fields
     )
@@ -165,10 +167,15 @@ class Pool:
             row.symbol: name
             for name, view in self.tables.items()
             for row in (view.table.instruments if view.table else ())
+            if not row.is_reference
         }
 
     def loads(self) -> dict[str, int]:
-        return {name: len(view.table.instruments) if view.table else 0 for name, view in self.tables.items()}
+        """Instruments that stand in each account's table, references apart."""
+        return {
+            name: sum(not row.is_reference for row in view.table.instruments) if view.table else 0
+            for name, view in self.tables.items()
+        }
 
     def change_account(self, name: str, **fields: Any) -> None:
         self.accounts[name] = replace(self.accounts[name], **fields)

@@ -4,9 +4,12 @@ The real decision (`next_tables`) runs against simulated shards: tables applied 
 and out of order, a crash of a shard, of the operator between any two writes, a token that dies, a shard that is judged
 lost while it publishes. Destinations change at any time, also midway and back.
 
+One of the instruments is what the others are priced on, so that it is a reference, too, wherever they are without it.
+
 Two things are checked. At every moment each instrument that was published by somebody is published by somebody, unless
 a declared fault hit its publisher. And once the faults are over, in a market that stands still, every wanted instrument
-has exactly one owner, stands in one table, and its last value in Redis is the newest one.
+has exactly one owner, stands in one table, and its last value in Redis is the newest one; and every option is priced
+where it stands.
 """
 
 from __future__ import annotations
@@ -33,8 +36,10 @@ from ticker_operator.model import (
 from ticker_operator.planning import next_tables, resolve
 
 ACCOUNTS = ("a", "b", "c")
-SYMBOLS = tuple(option_symbol(index) for index in range(3))
-CATALOG = a_catalog(len(SYMBOLS))
+INDEX = "NSE:NIFTY 50"
+OPTIONS = tuple(option_symbol(index) for index in range(1, 3))
+SYMBOLS = (*OPTIONS, INDEX)
+CATALOG = a_catalog(3)
 ROUNDS_MAX = 75
 
 
@@ -64,7 +69,10 @@ class Process:
     deletes: set[str] = field(default_factory=set)
 
     def roles(self) -> dict[str, Role]:
-        return {row.symbol: row.role for row in self.table.instruments} if self.table else {}
+        return {row.symbol: row.role for row in self.table.instruments if not row.is_reference} if self.table else {}
+
+    def subscribed(self) -> list[str]:
+        return [row.symbol for row in self.table.instruments] if self.table else []
 
     def publishes(self, symbol: str) -> bool:
         return self.roles().get(symbol) in PUBLISHING_ROLES and symbol in self.newest
@@ -114,7 +122,7 @@ class MovingInstruments(RuleBasedStateMachine):
         process = self.processes[account]
         if process is None or self.health[account] is Health.DEAD:
             return
-        for symbol in process.roles():
+        for symbol in process.subscribed():
             if process.newest.get(symbol) != self.market[symbol]:
                 process.newest[symbol] = self.market[symbol]
                 if process.publishes(symbol):
@@ -143,7 +151,7 @@ class MovingInstruments(RuleBasedStateMachine):
         process.owed = {
             symbol: since for symbol, since in process.owed.items() if after.get(symbol) in PUBLISHING_ROLES
         }
-        process.newest = {symbol: value for symbol, value in process.newest.items() if symbol in after}
+        process.newest = {symbol: value for symbol, value in process.newest.items() if symbol in process.subscribed()}
         self._note_served()
 
     @rule(account=st.sampled_from(ACCOUNTS))
@@ -212,7 +220,7 @@ class MovingInstruments(RuleBasedStateMachine):
         accounts = tuple(an_account(name, instruments_per_socket=10) for name in ACCOUNTS)
         tables = {name: TableView(version, table) for name, (version, table) in self.tables.items()}
         resolution = resolve(
-            [a_subscription("s", wanted)],
+            [a_subscription("s", wanted, greeks=True)],
             accounts=accounts,
             catalog=CATALOG,
             tables=tables,
@@ -313,12 +321,16 @@ class MovingInstruments(RuleBasedStateMachine):
                 name: row.role
                 for name, (_, table) in self.tables.items()
                 for row in table.instruments
-                if row.symbol == symbol
+                if row.symbol == symbol and not row.is_reference
             }
             assert rows == ({} if destination is None else {destination: Role.OWNER}), (symbol, rows)
             if destination is not None:
                 assert self._publishers(symbol) == [destination]
                 assert self.last.get(symbol) == self.market[symbol], f"{symbol}: the last value is not the newest"
+        for name, (_, table) in self.tables.items():
+            symbols = {row.symbol for row in table.instruments}
+            assert INDEX in symbols or not symbols.intersection(OPTIONS), f"{name} cannot price its options"
+            assert symbols != {INDEX} or self.destinations[INDEX] == name, f"{name} has a reference for nothing"
 
     def _one_fair_round(self, account: str) -> None:
         """The operator, then one account: the others are slow, so that what must wait for them has to wait."""

@@ -149,7 +149,7 @@ def test_texts_of_the_dump_are_passed_on_unchanged() -> None:
 def test_one_instrument_of_two_subscriptions_streams_once_at_the_richest_mode_into_each_channel() -> None:
     symbol = option_symbol(0)
     ltp = a_subscription("a", [symbol], mode=Mode.LTP, greeks=False, channel="mine", priority=-1)
-    quote = a_subscription("b", [symbol], mode=Mode.QUOTE, priority=3)
+    quote = a_subscription("b", [symbol], mode=Mode.QUOTE, greeks=True, priority=3)
 
     found = resolved(ltp, quote)
 
@@ -168,7 +168,7 @@ def test_an_instruments_own_mode_wins_over_its_subscriptions() -> None:
 
 
 def test_greeks_are_for_options_only() -> None:
-    found = resolved(a_subscription("s", [option_symbol(0), "NSE:RELIANCE", "NFO:NIFTY26NOVFUT"]))
+    found = resolved(a_subscription("s", [option_symbol(0), "NSE:RELIANCE", "NFO:NIFTY26NOVFUT"], greeks=True))
 
     assert {wanted.row.symbol for wanted in found.wanted if wanted.row.greeks} == {option_symbol(0)}
 

@@ -59,7 +59,7 @@ def judge_delivery(
             continue
         moving = rested if rested is Delivered.YES else Delivered.NO
         for row in view.table.instruments:
-            if row.role not in PUBLISHING_ROLES or row.symbol in unconfirmed:
+            if row.role not in PUBLISHING_ROLES or row.is_reference or row.symbol in unconfirmed:
                 continue
             state = rested if row.role is Role.OWNER else moving
             identity = row.identity

@@ -6,6 +6,7 @@ from ticker_operator.model.accounts import AccountView, Refusal
 from ticker_operator.model.actions import DesiredShard, Event, Manifest, RollPermit, StatusWrite
 from ticker_operator.model.catalog import CatalogRow, InstrumentCatalog
 from ticker_operator.model.plan import (
+    ChainKey,
     Drain,
     Health,
     Identity,
@@ -13,6 +14,7 @@ from ticker_operator.model.plan import (
     MoveReason,
     Placement,
     Plan,
+    References,
     Resolution,
     Step,
     Strategy,
@@ -47,6 +49,7 @@ __all__ = [
     "AccountView",
     "Acknowledgement",
     "CatalogRow",
+    "ChainKey",
     "ConditionView",
     "DeploymentFacts",
     "DesiredShard",
@@ -62,6 +65,7 @@ __all__ = [
     "Plan",
     "PodsView",
     "PoolSnapshot",
+    "References",
     "Refusal",
     "ReplicaSetView",
     "RequestedInstrument",

@@ -16,6 +16,8 @@ from ticker_crds import AssignedInstrument, AssignmentTable, Encoding
 from ticker_operator.model.accounts import Refusal
 
 Identity: TypeAlias = tuple[str, str, str]  # (exchange, tradingsymbol, expiry): what a contract is tomorrow too
+ChainKey: TypeAlias = tuple[str, str, int, str]  # exchange, underlying, underlying token, expiry of options
+References: TypeAlias = Mapping[ChainKey, tuple[AssignedInstrument, ...]]  # what their options are priced on
 Placement: TypeAlias = Mapping[Identity, str]  # → account name
 
 
@@ -110,6 +112,8 @@ class Resolution:
         Channel name → encoding, of every channel in use.
     version
         Of the catalog it was resolved with; empty without one.
+    references
+        What the wanted options are priced on, as rows without a channel; `None` without a catalog.
     """
 
     wanted: tuple[Wanted, ...] = ()
@@ -117,6 +121,7 @@ class Resolution:
     subscriptions: tuple[SubscriptionResolution, ...] = ()
     encodings: Mapping[str, Encoding] = field(default_factory=dict)
     version: str = ""
+    references: References | None = None
 
 
 # -- health of accounts -------------------------------------------------------------------------------------------
@@ -268,6 +273,7 @@ class Step(StrEnum):
     RETIRE = "retire"  # the new owner publishes: outgoing here
     FINISH = "finish"  # the old owner has stopped for certain: owner here (rewrites the last value)
     REMOVE = "remove"
+    REFERENCE = "reference"  # an underlying, streamed here for pricing alone, comes, changes or goes
     RETURN = "return"  # it comes back midway: publish again
 
 

@@ -42,6 +42,7 @@ from ticker_operator.model import (
     Wanted,
 )
 from ticker_operator.planning.capacity import table_fits
+from ticker_operator.planning.references import references_of
 from ticker_operator.planning.roles import Holder, read_roles
 from ticker_operator.planning.steps import AccountFacts, PoolFacts, next_steps
 
@@ -117,7 +118,7 @@ def next_tables(
                 account,
                 edits[account.name],
                 snapshot,
-                resolution.encodings,
+                resolution,
                 contradicts=facts[account.name].contradicts,
             )
             waiting += late
@@ -182,7 +183,7 @@ def _edit_one(
 
 
 def _write(
-    account: AccountView, edit: _Edit, snapshot: PoolSnapshot, encodings: Mapping[str, Encoding], *, contradicts: bool
+    account: AccountView, edit: _Edit, snapshot: PoolSnapshot, resolution: Resolution, *, contradicts: bool
 ) -> tuple[TableWrite | None, list[Unassigned]]:
     """The account's new table if it differs, and what had to wait for room."""
     view, shard = snapshot.table(account.name), snapshot.shard(account.name)
@@ -191,9 +192,16 @@ def _write(
     # An older table than the shard has acted upon, or the same revision with another content (somebody restored or
     # edited it), would be refused there for ever: the next revision is above both.
     usable = old is not None and old.revision >= floor and not contradicts
-    if old is not None and usable and not edit.rows and not edit.arrivals:
+    stored = old.instruments if old is not None else ()
+    rows = {row.identity: row for row in stored if not row.is_reference}
+    before = [row for row in stored if row.is_reference]
+
+    def referred(table_rows: list[AssignedInstrument]) -> list[AssignedInstrument]:
+        room = max(0, account.capacity - len(table_rows))
+        return references_of(table_rows, known=resolution.references, before=before, room=room)
+
+    if usable and not edit.rows and not edit.arrivals and {*referred([*rows.values()])} == {*before}:
         return None, []
-    rows = {row.identity: row for row in old.instruments} if old is not None else {}
     for identity, row in edit.rows.items():
         if row is None:
             rows.pop(identity, None)
@@ -203,15 +211,23 @@ def _write(
     rows, dropped = _without_collisions(rows, arrivals)
     room = max(0, account.capacity - len(rows))
     coming, late = arrivals[:room], arrivals[room:]
-    table = _table(account.name, rows, coming, view, max(floor, old.revision if old is not None else 0) + 1, encodings)
-    while coming and not table_fits(table):
-        keep = len(coming) // 2
-        coming, late = coming[:keep], coming[keep:] + late
-        table = _table(account.name, rows, coming, view, table.revision, encodings)
+    every = [*rows.values(), *(arrival.row for arrival in coming)]
+    references = referred(every)
+    revision = max(floor, old.revision if old is not None else 0) + 1
+    table = _table(account.name, [*every, *references], view, revision, resolution.encodings)
+    while (references or coming) and not table_fits(table):
+        if references:  # what is wanted comes first here too
+            references = []
+        else:
+            keep = len(coming) // 2
+            coming, late = coming[:keep], coming[keep:] + late
+        every = [*rows.values(), *(arrival.row for arrival in coming)]
+        table = _table(account.name, [*every, *references], view, revision, resolution.encodings)
     waiting = [_waiting(account, arrival) for arrival in late if not arrival.served]
     if old is not None and usable and replace(table, revision=old.revision) == old:
         return None, waiting
     steps = edit.steps + Counter(arrival.step for arrival in coming) + Counter({Step.REMOVE: dropped})
+    steps += Counter({Step.REFERENCE: len({*references} ^ {*before})})
     return TableWrite(table, view.version, dict(steps)), waiting
 
 
@@ -233,16 +249,12 @@ def _without_collisions(
 
 def _table(
     account: str,
-    rows: Mapping[Identity, AssignedInstrument],
-    coming: list[_Arrival],
+    rows: list[AssignedInstrument],
     view: TableView,
     revision: int,
     encodings: Mapping[str, Encoding],
 ) -> AssignmentTable:
-    every = sorted(
-        [*rows.values(), *(arrival.row for arrival in coming)],
-        key=lambda row: (row.exchange, row.tradingsymbol, row.token),
-    )
+    every = sorted(rows, key=lambda row: (row.exchange, row.tradingsymbol, row.token))
     before = {channel.name: channel.encoding for channel in view.table.channels} if view.table is not None else {}
     names = sorted({name for row in every for name in row.channels})
     channels = tuple(Channel(name, encodings.get(name) or before.get(name, Encoding.JSON)) for name in names)
@@ -271,7 +283,8 @@ def drain_state(account: AccountView, snapshot: PoolSnapshot, *, plan: Plan, ver
     if not account.leaving:
         return Drain.NOT_DRAINING
     table = snapshot.table(account.name).table
-    publishing = [row for row in table.instruments if row.role is not Role.OUTGOING] if table is not None else []
+    rows = table.instruments if table is not None else ()
+    publishing = [row for row in rows if row.role is not Role.OUTGOING and not row.is_reference]
     serves = verdict is None or verdict.health.streams
     if not publishing or not serves or snapshot.shard(account.name).gone:
         return Drain.DRAINED

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Protocol, TypeAlias
 
+import numpy as np
+
 from ticker_crds import AssignedInstrument, Mode
-from ticker_operator.model import InstrumentCatalog, Unresolved, UnresolvedReason
+from ticker_crds.constants import COMMODITY_EXCHANGES
+from ticker_operator.model import ChainKey, InstrumentCatalog, References, Unresolved, UnresolvedReason
 from ticker_operator.model.catalog import ABSENT
-from ticker_operator.planning.underlyings import INDEX_SEGMENT, default_channel, underlying_name, underlying_symbols
+from ticker_operator.planning.references import as_reference
+from ticker_operator.planning.underlyings import (
+    FUTURE,
+    INDEX_SEGMENT,
+    channel_word,
+    default_channel,
+    underlying_name,
+    underlying_symbols,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +42,10 @@ class Register(Protocol):
         """One answer per symbol, in their order."""
         ...
 
+    def references(self, chains: Iterable[ChainKey]) -> References | None:
+        """What the options of each chain are priced on; `None` where that cannot be known."""
+        ...
+
 
 class CatalogRegister:
     """Symbols looked up in the broker's list; each row is made once."""
@@ -39,6 +54,7 @@ class CatalogRegister:
         self._catalog = catalog
         self._today = today
         self._underlyings: dict[tuple[str, str], int] = {}
+        self._futures: dict[tuple[str, str], list[int]] | None = None  # positions by exchange and underlying
 
     def find(self, symbols: Sequence[str]) -> Iterator[Found]:
         """One answer per symbol, in their order."""
@@ -53,6 +69,53 @@ class CatalogRegister:
                 found = rows[position] = self._listed(position)
             expiry = found.row.expiry
             yield _expired(symbol, expiry) if expiry and expiry < today else found
+
+    def references(self, chains: Iterable[ChainKey]) -> References | None:
+        """The future that the expiry settles like, and the index or equity itself, where they are listed."""
+        found: dict[ChainKey, tuple[AssignedInstrument, ...]] = {}
+        for key in chains:
+            places = (self._future_of(key), self._position_of(key[2]))
+            found[key] = tuple(as_reference(self._row(place)) for place in places if place is not None)
+        return found
+
+    def _row(self, position: int) -> AssignedInstrument:
+        rows: dict[int, Listed] = self._catalog.derived
+        if position not in rows:
+            rows[position] = self._listed(position)
+        return rows[position].row
+
+    def _future_of(self, key: ChainKey) -> int | None:
+        """On the day of the options' expiry; commodities, whose options turn into futures, then or later."""
+        exchange, underlying, _, expiry = key
+        if not expiry:
+            return None
+        day = date.fromisoformat(expiry).toordinal()
+        for position in self._listed_futures().get((exchange, underlying), ()):
+            found = int(self._catalog.expiries[position])
+            if found == day or (found > day and exchange in COMMODITY_EXCHANGES):
+                return position
+        return None
+
+    def _listed_futures(self) -> dict[tuple[str, str], list[int]]:
+        """Every future that has not expired, by exchange and underlying, the earliest first."""
+        if self._futures is None:
+            catalog, self._futures = self._catalog, {}
+            if FUTURE not in catalog.texts:
+                return self._futures
+            listed = np.flatnonzero(catalog.types == catalog.texts.index(FUTURE))
+            listed = listed[np.argsort(catalog.expiries[listed], kind="stable")]
+            for exchange, (first, last) in catalog.exchanges.items():
+                for position in listed[(listed >= first) & (listed < last)].tolist():
+                    name = channel_word(catalog.texts[catalog.names[position]])
+                    self._futures.setdefault((exchange, name), []).append(position)
+        return self._futures
+
+    def _position_of(self, token: int) -> int | None:
+        """Where the instrument with this token is listed."""
+        if not token:
+            return None
+        places = np.flatnonzero(self._catalog.tokens == token)
+        return int(places[0]) if len(places) else None
 
     def _absent(self, symbol: str) -> Unresolved:
         exchange, colon, tradingsymbol = symbol.partition(":")
@@ -134,6 +197,10 @@ class TableRegister:
                     underlying=row.underlying, instrument_type=row.instrument_type, segment=segment
                 )
                 yield Listed(row, channel)
+
+    def references(self, chains: Iterable[ChainKey]) -> References | None:
+        """Not known: what stands in the tables stays."""
+        return None
 
 
 def _expired(symbol: str, expiry: str) -> Unresolved:

@@ -40,6 +40,7 @@ from ticker_operator.model import (
     UnresolvedReason,
     Wanted,
 )
+from ticker_operator.planning.references import chain_of
 from ticker_operator.planning.registers import CatalogRegister, Listed, Register, TableRegister
 from ticker_operator.planning.underlyings import (
     OPTION_TYPES,
@@ -99,6 +100,7 @@ def resolve(
         subscriptions=tuple(outcomes[entry.name].result(places) for entry in ordered),
         encodings=merged.encodings,
         version=catalog.version if catalog is not None else "",
+        references=register.references({key for entry in wanted if (key := chain_of(entry.row)) is not None}),
     )
 
 
@@ -120,6 +122,7 @@ def _standing(tables: Mapping[str, TableView]) -> dict[str, AssignedInstrument]:
         for _, view in sorted(tables.items())
         if view.table is not None
         for row in view.table.instruments
+        if not row.is_reference
     }
 
 

@@ -56,6 +56,8 @@ def read_roles(tables: Mapping[str, TableView]) -> Roles:
     several: list[Identity] = []
     for account, view in sorted(tables.items()):
         for row in view.table.instruments if view.table is not None else ():
+            if row.is_reference:  # nobody's: it is there for its price
+                continue
             identity = row.identity
             before = holders.get(identity)
             if before is None:

@@ -24,7 +24,8 @@ _INDEX_NAMES: Final = {symbol: name for name, symbols in INDEX_SYMBOLS.items() f
 _CASH_EXCHANGES: Final[dict[str, str]] = {"NFO": "NSE", "BFO": "BSE"}
 INDEX_SEGMENT: Final = "INDICES"
 OPTION_TYPES: Final = frozenset({"CE", "PE"})
-_KINDS: Final[dict[str, str]] = {"FUT": "futures", "CE": "options", "PE": "options"}
+FUTURE: Final = "FUT"
+_KINDS: Final[dict[str, str]] = {FUTURE: "futures", "CE": "options", "PE": "options"}
 _NOT_IN_CHANNELS: Final = re.compile(r"[^a-z0-9._-]+")
 
 

@@ -39,6 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ticker_crds import AssignedInstrument
+from ticker_crds.constants import COMMODITY_EXCHANGES
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.rows import UNKNOWN_SLOT, Slots
 
@@ -53,7 +54,6 @@ COMMODITY_CLOSE: Final = dt.time(23, 30)
 COMMODITY_CLOSE_WINTER: Final = dt.time(23, 55)
 EQUITY_EXCHANGES: Final = frozenset({"NFO", "BFO"})
 CURRENCY_EXCHANGES: Final = frozenset({"CDS", "BCD"})
-COMMODITY_EXCHANGES: Final = frozenset({"MCX", "NCO"})
 
 CALL: Final = "CE"
 PUT: Final = "PE"

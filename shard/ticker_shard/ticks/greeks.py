@@ -35,6 +35,7 @@ from ticker_shard.ticks.underlying import ChainMarket, PricingRules, Source
 REPRICE_ROWS_MAX: Final = 256  # a millisecond or less of the loop, and little more than one call's rows
 
 DAYS_PER_YEAR: Final = 365.0
+MICROSECOND_NS: Final = 1_000  # the wire's resolution
 _NO_SLOTS: Final = np.empty(0, np.int32)
 
 
@@ -179,7 +180,7 @@ class GreeksCalculator:
         changed = (outcome == PricingOutcome.PRICED) | (outcome != rows.outcome)
         slots: Slots = rows.slot[changed]
         # Never equal to the time of receipt, however coarse the clock: a repriced row can be told from a tick.
-        priced_ns = np.maximum(now_ns, rows.received_ns[changed] + 1)
+        priced_ns = np.maximum(now_ns, rows.received_ns[changed] + MICROSECOND_NS)
         self._state.enrich(slots, greeks=greeks[changed], outcome=outcome[changed], priced_ns=priced_ns)
         self.repriced += len(slots)
         return slots
