@@ -1,4 +1,4 @@
-"""A real redis-server of the test's own: a free port on loopback, nothing on disk, stopped by its recorded process."""
+"""A real redis-server of the test's own: a free port on loopback, nothing left on disk, stopped by its recorded process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 
 import redis
 
@@ -30,6 +31,7 @@ class RedisServer:
     port: int
     arguments: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
+    folder: TemporaryDirectory[str] = field(default_factory=TemporaryDirectory)  # a replica writes what it is sent
 
     @property
     def url(self) -> str:
@@ -44,6 +46,7 @@ class RedisServer:
             [
                 binary,
                 *("--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"),
+                *("--dir", self.folder.name),
                 *self.arguments,
             ],
             stdout=subprocess.DEVNULL,
