@@ -1,4 +1,4 @@
-"""A real redis-server of the test's own: a free port on loopback, nothing left on disk, stopped by its recorded process."""
+"""A real redis-server of the test's own: free port, nothing left on disk, stopped by its recorded process."""
 
 from __future__ import annotations
 
