@@ -84,6 +84,7 @@ generate: venv ## CRDs and reference from the models, after a change of them
 	$(BIN)/tickershard crds --write .
 
 .PHONY: lock
-lock: ## resolve the dependencies anew into the two hash-locked requirements files (needs uv)
+lock: ## resolve the dependencies anew into the hash-locked requirements files (needs uv)
 	uv pip compile -q pyproject.toml --universal --extra embedded --group dev --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 -o requirements-dev.txt
 	uv pip compile -q pyproject.toml --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 -c requirements-dev.txt -o requirements.txt
+	uv pip compile -q benchmarks/peers-requirements.in --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 -o benchmarks/peers-requirements.txt

@@ -1,0 +1,290 @@
+"""A broker that only sends: just enough of Kite for a client to connect and subscribe, and far faster than any of them.
+
+Run as a process; it prints its address as one JSON line and then obeys JSON commands, one a line on standard input, and
+answers each with one line:
+
+``pace``    open loop: frames at scheduled times, whether or not the client keeps up. A frame that is late because the
+            socket was full stays late by its schedule: latency counts from there, so a stall hides nothing
+``flood``   frames as fast as the socket takes them, for so many seconds
+``burst``   every subscribed instrument at once in one frame, as after a resubscribe
+``newest``  the step last sent of every instrument
+``cut``     closes the sockets without a word
+
+Clients are told apart by their API key; all sockets of a key share one numbering of frames (*steps*), which is what the
+subscriber at the other end finds again in the rows. Times are nanoseconds of the machine's monotonic clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import ctypes
+import datetime as dt
+import hashlib
+import json
+import re
+import socket
+import struct
+import sys
+import threading
+import time
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.frames import VOLUME_BEFORE, Tape, packets_of, single_frame
+from benchmarks.market import FIRST_EXCHANGE_TOKEN, VARIATIONS, Market, make_market
+
+GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+HEARTBEAT: Final = b"\x82\x01\x00"
+HEARTBEAT_S: Final = 1.0
+LEAD_NS: Final = 20_000_000  # from the command to the first scheduled frame
+PR_SET_TIMERSLACK: Final = 29
+NS_PER_S: Final = 1_000_000_000
+
+
+class Client:
+    """One socket: what it subscribed to, and a lock so that messages do not mix."""
+
+    def __init__(self, connection: socket.socket, key: Key) -> None:
+        self.connection, self.key = connection, key
+        self.positions: NDArray[np.int64] = np.empty(0, np.int64)
+        self._lock = threading.Lock()
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Hand over all of it; waits while the socket is full."""
+        with self._lock:
+            self.connection.sendall(data)
+
+
+class Key:
+    """One account: its sockets and the numbering they share."""
+
+    def __init__(self, instruments: int) -> None:
+        self.clients: list[Client] = []
+        self.step = 0
+        self.newest = np.zeros(instruments, np.int64)
+
+    def tapes(self, market: Market, *, frame_packets: int) -> list[tuple[Client, Tape]]:
+        """Fresh tapes for the sockets as they are subscribed now."""
+        return [
+            (client, Tape(_sweeps(market, client.positions), frame_packets=frame_packets))
+            for client in self.clients
+            if len(client.positions)
+        ]
+
+
+class Broker:
+    """The server."""
+
+    def __init__(self, market: Market) -> None:
+        self.market = market
+        self.keys: dict[str, Key] = {}
+        self._listener = socket.create_server(("127.0.0.1", 0))
+
+    @property
+    def address(self) -> str:
+        """Where clients connect."""
+        return f"ws://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def serve(self) -> None:
+        """Accept for ever, in threads."""
+        threading.Thread(target=self._accept, daemon=True).start()
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    # -- commands
+
+    def pace(self, to: str, *, rate: float, seconds: float, packets: int) -> dict[str, Any]:
+        """Send frames of `packets` at `rate` ticks/s, on schedule; sockets take turns."""
+        key = self.keys[to]
+        tapes = key.tapes(self.market, frame_packets=packets)
+        frames, interval_ns = round(rate * seconds / packets), packets / rate * NS_PER_S
+        first = key.step + 1
+        late_ns = []
+        started_ns = time.monotonic_ns() + LEAD_NS
+        for number, (client, tape, frame, within) in enumerate(_endless(key, tapes)):
+            if number == frames:
+                break
+            due_ns = started_ns + round(number * interval_ns)
+            left_ns = due_ns - time.monotonic_ns()
+            if left_ns > 0:
+                time.sleep(left_ns / NS_PER_S)
+            client.send(frame)
+            late_ns.append(time.monotonic_ns() - due_ns)
+            _sent(key, client, tape, within)
+        return {
+            "first": first,
+            "frames": frames,
+            "packets": packets,
+            "started_ns": started_ns,
+            "interval_ns": interval_ns,
+            "ended_ns": time.monotonic_ns(),
+            "late_p99_ns": int(np.percentile(late_ns, 99)),
+        }
+
+    def flood(self, to: str, *, seconds: float, packets: int) -> dict[str, Any]:
+        """Send frames of `packets` as fast as they are taken, whole sweeps at a time."""
+        key = self.keys[to]
+        [(client, tape)] = key.tapes(self.market, frame_packets=packets)
+        first, sweep = key.step + 1, 0
+        started_ns = time.monotonic_ns()
+        while time.monotonic_ns() - started_ns < seconds * NS_PER_S:
+            steps = key.step + 1 + np.arange(tape.frames)
+            tape.stamped(sweep, steps=steps, now_s=int(time.time()))
+            client.send(tape.whole(sweep))
+            key.step += tape.frames
+            key.newest[client.positions] = np.repeat(steps, packets)
+            sweep += 1
+        return {
+            "first": first,
+            "frames": key.step + 1 - first,
+            "packets": packets,
+            "started_ns": started_ns,
+            "ended_ns": time.monotonic_ns(),
+        }
+
+    def burst(self, to: str) -> dict[str, Any]:
+        """Send every instrument once, in one frame a socket."""
+        key = self.keys[to]
+        key.step += 1
+        messages = [(client, self._all_of(client)) for client in key.clients]
+        started_ns = time.monotonic_ns()
+        for client, message in messages:
+            client.send(message)
+        return {"first": key.step, "frames": 1, "started_ns": started_ns, "ended_ns": time.monotonic_ns()}
+
+    def newest(self, to: str) -> dict[str, Any]:
+        """The step last sent, by token."""
+        newest = self.keys[to].newest
+        return {"steps": dict(zip(self.market.tokens.tolist(), newest.tolist(), strict=True))}
+
+    def cut(self, to: str) -> dict[str, Any]:
+        """Close the sockets of a key as a dying network does."""
+        clients = list(self.keys[to].clients)
+        for client in clients:
+            with contextlib.suppress(OSError):
+                client.connection.shutdown(socket.SHUT_RDWR)
+        return {"cut": len(clients), "at_ns": time.monotonic_ns()}
+
+    # -- sockets
+
+    def _accept(self) -> None:
+        while True:
+            connection, _ = self._listener.accept()
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=self._serve_one, args=(connection,), daemon=True).start()
+
+    def _serve_one(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(ConnectionError, OSError):
+            reader = connection.makefile("rb")
+            client = Client(connection, self._upgrade(connection, reader))
+            client.key.clients.append(client)
+            try:
+                while (text := _read_text(reader, client)) is not None:
+                    self._obey(client, json.loads(text))
+            finally:
+                client.key.clients.remove(client)
+
+    def _upgrade(self, connection: socket.socket, reader: Any) -> Key:
+        request = b"".join(iter(reader.readline, b"\r\n"))
+        name = re.search(rb"[?&]api_key=([^& ]+)", request)
+        nonce = re.search(rb"(?i)sec-websocket-key: *(\S+)", request)
+        assert name is not None, request
+        assert nonce is not None, request
+        accept = base64.b64encode(hashlib.sha1(nonce[1] + GUID).digest())
+        connection.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+        )
+        return self.keys.setdefault(name[1].decode(), Key(self.market.size))
+
+    def _obey(self, client: Client, message: dict[str, Any]) -> None:
+        match message:
+            case {"a": "mode", "v": ["full", list(tokens)]}:
+                wanted = (np.array(tokens, np.int64) >> 8) - FIRST_EXCHANGE_TOKEN
+                client.positions = np.union1d(client.positions, wanted)
+                client.send(self._all_of(client))
+            case {"a": "unsubscribe", "v": list(tokens)}:
+                gone = (np.array(tokens, np.int64) >> 8) - FIRST_EXCHANGE_TOKEN
+                client.positions = np.setdiff1d(client.positions, gone)
+
+    def _all_of(self, client: Client) -> bytes:
+        """The newest of everything subscribed, in one message."""
+        step = client.key.step
+        packets = packets_of(self.market, client.positions, variation=step % VARIATIONS)
+        packets["step"], packets["volume"] = step, VOLUME_BEFORE + step
+        packets["traded_s"] = packets["exchange_s"] = int(time.time())
+        client.key.newest[client.positions] = step
+        return single_frame(packets)
+
+    def _beat(self) -> None:
+        while True:
+            time.sleep(HEARTBEAT_S)
+            for client in [client for key in list(self.keys.values()) for client in list(key.clients)]:
+                with contextlib.suppress(OSError):
+                    client.send(HEARTBEAT)
+
+
+def _sweeps(market: Market, positions: NDArray[np.int64]) -> NDArray[np.void]:
+    return np.array([packets_of(market, positions, variation=variation) for variation in range(VARIATIONS)])
+
+
+def _endless(key: Key, tapes: list[tuple[Client, Tape]]) -> Any:
+    """(client, tape, frame, its place in the sweep) for ever; sockets take turns frame by frame."""
+    sweep = 0
+    while True:
+        stamped = []
+        for turn, (client, tape) in enumerate(tapes):
+            steps = key.step + 1 + turn + np.arange(tape.frames) * len(tapes)
+            stamped.append((client, tape, tape.stamped(sweep, steps=steps, now_s=int(time.time()))))
+        for within in range(stamped[0][1].frames):
+            for client, tape, frames in stamped:
+                yield client, tape, frames[within], within
+        sweep += 1
+
+
+def _sent(key: Key, client: Client, tape: Tape, within: int) -> None:
+    key.step += 1
+    packets = tape.frame_packets
+    key.newest[client.positions[within * packets : (within + 1) * packets]] = key.step
+
+
+def _read_text(reader: Any, client: Client) -> bytes | None:
+    """The next text message; answers pings and the closing handshake on the way. `None` at the end."""
+    while True:
+        lead = reader.read(2)
+        if len(lead) < 2:
+            return None
+        opcode, size = lead[0] & 0x0F, lead[1] & 0x7F
+        if size >= 126:
+            size = struct.unpack(*((">H", reader.read(2)) if size == 126 else (">Q", reader.read(8))))[0]
+        mask = np.frombuffer(reader.read(4), np.uint8)
+        body = np.frombuffer(reader.read(size), np.uint8)
+        text = (body ^ np.resize(mask, size)).tobytes() if size else b""
+        if opcode == 8:
+            client.send(b"\x88\x02" + text[:2])
+            return None
+        if opcode == 9:
+            client.send(bytes([0x8A, len(text)]) + text)
+        elif opcode == 1:
+            return text
+
+
+def main() -> None:
+    """Command line of the process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--instruments", type=int, required=True)
+    instruments = parser.parse_args().instruments
+    ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)  # sleeps end when asked, not 50 µs later
+    broker = Broker(make_market(instruments, today=dt.datetime.now(dt.UTC).date()))
+    broker.serve()
+    print(json.dumps({"ws": broker.address}), flush=True)
+    for line in sys.stdin:
+        command = json.loads(line)
+        print(json.dumps(getattr(broker, command.pop("do"))(**command)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

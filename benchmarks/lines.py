@@ -1,0 +1,189 @@
+"""A *line*: one contender with all that belongs to it, from its sockets at the broker to its own subscriber.
+
+Lines of one measurement share the broker and Redis and are fed in turns, so each has the machine to itself while it is
+measured. A line is ready when its subscriber has seen every instrument once.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks import stage
+from benchmarks.careful_assembly import Contracts
+from benchmarks.market import DAYS_PER_YEAR, EXPIRY_DAYS, RATE, make_market
+from benchmarks.peers import peers_python
+from benchmarks.stage import NS_PER_S, BrokerProcess, DrainProcess
+from tests.support.redis_server import RedisServer, redis_server
+from tests.support.shard import ShardProcess
+from ticker_crds import Encoding
+
+ROOT: Final = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all lines of a measurement share."""
+
+    work: Path
+    server: RedisServer
+    broker: BrokerProcess
+    instruments: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """One contender.
+
+    Attributes
+    ----------
+    key
+        Its API key: what the broker knows it by.
+    pid
+        The process that is measured.
+    shard
+        The product's process; `None` for peers.
+    """
+
+    key: str
+    broker: BrokerProcess
+    drain: DrainProcess
+    pid: int
+    shard: ShardProcess | None = None
+
+    def flood(self, *, seconds: float, packets: int) -> Flood:
+        """Send as fast as the line takes it for `seconds`; what the subscriber got of it."""
+        before = self.drain.settle()
+        books_before = self._books(at_least=0)
+        sent = self.broker.tell("flood", self.key, seconds=seconds, packets=packets)
+        after = self.drain.settle()
+        ticks = sent["frames"] * packets
+        books = self._books(at_least=books_before.get("received", 0) + ticks)
+        return Flood(
+            sent=ticks,
+            seconds=(after["last_ns"] - sent["started_ns"]) / NS_PER_S,
+            delivered=after["rows"] - before["rows"] - (after["repriced"] - before["repriced"]),
+            priced=after["priced"] - before["priced"],
+            missing=after["missing"] - before["missing"],
+            conflated=books.get("conflated", 0) - books_before.get("conflated", 0),
+            balanced=bool(books.get("balanced", True)),
+        )
+
+    def _books(self, *, at_least: int) -> dict[str, Any]:
+        return {} if self.shard is None else stage.ledger_of(self.shard, at_least=at_least)
+
+
+@dataclass(frozen=True)
+class Flood:
+    """Ticks sent as fast as taken, and what became of them; `seconds` from the first sent to the last message."""
+
+    sent: int
+    seconds: float
+    delivered: int
+    priced: int
+    missing: int
+    conflated: int
+    balanced: bool
+
+    @property
+    def processed_per_s(self) -> float:
+        """Received, checked, priced and accounted for, whether or not a newer value overtook it."""
+        return self.sent / self.seconds
+
+    @property
+    def delivered_per_s(self) -> float:
+        """What a subscriber really got."""
+        return self.delivered / self.seconds
+
+
+@contextmanager
+def setting(instruments: int) -> Iterator[Setting]:
+    """A Redis and a broker."""
+    with tempfile.TemporaryDirectory() as work, redis_server() as server, stage.broker(instruments) as broker:
+        yield Setting(Path(work), server, broker, instruments)
+
+
+@contextmanager
+def shard_line(
+    shared: Setting, key: str, *, encoding: Encoding, frames: bool = False, **settings: object
+) -> Iterator[Line]:
+    """The product: a real shard process with its defaults."""
+    with ExitStack() as stack:
+        drain = stack.enter_context(
+            stage.drain(shared.server, stage.channel_of(key), encoding=encoding.value, frames=frames)
+        )
+        shard = stack.enter_context(
+            stage.shard(
+                shared.work,
+                key,
+                server=shared.server,
+                url=shared.broker.url,
+                instruments=shared.instruments,
+                encoding=encoding,
+                **settings,  # type: ignore[arg-type]
+            )
+        )
+        drain.await_rows(shared.instruments)
+        drain.settle()
+        yield Line(key, shared.broker, drain, shard.process.pid, shard)
+
+
+@contextmanager
+def careful_line(shared: Setting, *, frames: bool = False) -> Iterator[Line]:
+    """The peer: `benchmarks.careful_assembly`, in the peers' own environment."""
+    market = make_market(shared.instruments, today=dt.datetime.now(dt.UTC).date())
+    contracts = Contracts(
+        ticker_url=shared.broker.url,
+        api_key="careful",
+        redis_url=shared.server.url,
+        channel="careful",
+        tokens=market.tokens.tolist(),
+        symbols=[market.symbol(position) for position in range(market.size)],
+        strikes=market.strike.tolist(),
+        flags=[
+            "" if not option else "c" if call else "p"
+            for option, call in zip(market.is_option, market.is_call, strict=True)
+        ],
+        futures=market.future.tolist(),
+        years=EXPIRY_DAYS / DAYS_PER_YEAR,
+        rate=RATE,
+    )
+    path = shared.work / "contracts.json"
+    path.write_text(json.dumps(asdict(contracts)))
+    with ExitStack() as stack:
+        drain = stack.enter_context(stage.drain(shared.server, "careful", encoding="tick", frames=frames))
+        process = stack.enter_context(
+            stage.child(
+                "-m",
+                "benchmarks.careful_assembly",
+                str(path),
+                name="careful assembly",
+                asked=False,
+                python=str(peers_python()),
+                cwd=ROOT,
+            )
+        )
+        drain.await_rows(shared.instruments)
+        drain.settle()
+        yield Line("careful", shared.broker, drain, process.pid)
+
+
+@contextmanager
+def floor_line(shared: Setting) -> Iterator[Line]:
+    """The floor: `benchmarks.forward_only`."""
+    with ExitStack() as stack:
+        drain = stack.enter_context(stage.drain(shared.server, "floor", encoding="stamp", frames=True))
+        arguments = (shared.broker.url, "floor", str(shared.server.port), "floor", str(shared.instruments))
+        process = stack.enter_context(
+            stage.child("-m", "benchmarks.forward_only", *arguments, name="floor", asked=False, python=sys.executable)
+        )
+        drain.await_rows(1)
+        drain.settle()
+        yield Line("floor", shared.broker, drain, process.pid)
