@@ -5,10 +5,12 @@ Run as a process with Redis's port, a channel and the channel's encoding; it is 
 ``counts``  what has arrived since the start
 ``frames``  with ``--frames``: [step, rows, arrival of the first row, arrival of the last row] of every frame seen since
             the last such question; times are nanoseconds of the machine's monotonic clock
+``newest``  with ``--frames``: the highest step seen, by token
 
 A *row* is one tick of one instrument; a row that was only priced again (its ``priced_at`` is later) is counted apart,
 because nobody sent it. Rows carry the step of the frame that they came in as total buy quantity (`benchmarks.frames`).
-Messages are numbered without holes; numbers that never came are counted.
+Messages are numbered without holes; numbers that never came are counted, and with ``--frames`` so is every row that is
+older than what its instrument had before.
 """
 
 from __future__ import annotations
@@ -20,14 +22,21 @@ import selectors
 import socket
 import sys
 import time
-from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 import hiredis
+import numpy as np
+from numpy.typing import NDArray
+
+from ticker_client.columns import Columns, decode_columns
+
+Rows: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 READ_BYTES: Final = 4 << 20
 _SEQ: Final = re.compile(rb'"epoch":(\d+),"seq":(\d+)')
+PRICED: Final = 1  # `outcome` of a packed row; above it is why not
+_TOKEN: Final = re.compile(rb'"instrument_token":(\d+)')
 _STEP: Final = re.compile(rb'"total_buy_quantity":(\d+)')
 
 
@@ -42,6 +51,7 @@ class Counts:
     priced: int = 0
     unpriced: int = 0
     missing: int = 0
+    backwards: int = 0
     last_ns: int = 0
 
 
@@ -52,8 +62,8 @@ class Reader(Protocol):
         """Count what `payload` holds."""
         ...
 
-    def steps(self, payload: bytes) -> list[int]:
-        """The step of each row in it."""
+    def rows(self, payload: bytes) -> Rows:
+        """Tokens and steps of what is in it, in its order."""
         ...
 
 
@@ -76,9 +86,35 @@ class JsonReader:
         counts.priced += payload.count(b'"iv"')
         counts.unpriced += payload.count(b'"no_greeks"')
 
-    def steps(self, payload: bytes) -> list[int]:
-        """In order of the rows."""
-        return [int(step) for step in _STEP.findall(payload)]
+    def rows(self, payload: bytes) -> Rows:
+        """From the text."""
+        return _numbers(_TOKEN.findall(payload)), _numbers(_STEP.findall(payload))
+
+
+class MsgpackReader:
+    """As columns, with the client's own reader."""
+
+    def __init__(self) -> None:
+        self._epoch, self._seq = 0, 0
+
+    def count(self, payload: bytes, counts: Counts) -> None:
+        """Rows, priced or not, and the numbers that never came."""
+        message = _columns(payload)
+        epoch, rows = message.source.epoch, message.rows
+        if epoch == self._epoch:
+            counts.missing += message.seq - self._seq - 1
+        self._epoch, self._seq = epoch, message.seq
+        counts.rows += len(rows)
+        outcome = rows["outcome"]
+        counts.priced += int(np.count_nonzero(outcome == PRICED))
+        counts.unpriced += int(np.count_nonzero(outcome > PRICED))
+        if "priced_ns" in (rows.dtype.names or ()):
+            counts.repriced += int(np.count_nonzero(rows["priced_ns"] > rows["received_ns"]))
+
+    def rows(self, payload: bytes) -> Rows:
+        """Two columns."""
+        rows = _columns(payload).rows
+        return rows["instrument_token"].astype(np.int64), rows["total_buy_quantity"].astype(np.int64)
 
 
 class StampReader:
@@ -88,9 +124,9 @@ class StampReader:
         """One."""
         counts.rows += 1
 
-    def steps(self, payload: bytes) -> list[int]:
-        """Of the frame."""
-        return [int(payload)]
+    def rows(self, payload: bytes) -> Rows:
+        """The frame, as if of one instrument."""
+        return np.zeros(1, np.int64), np.array([int(payload)])
 
 
 class TickReader:
@@ -101,14 +137,51 @@ class TickReader:
         counts.rows += 1
         counts.priced += b'"iv":0.' in payload
 
-    def steps(self, payload: bytes) -> list[int]:
-        """Of the tick."""
-        step = _STEP.search(payload)
-        assert step is not None, payload
-        return [int(step[1])]
+    def rows(self, payload: bytes) -> Rows:
+        """The tick."""
+        return _numbers(_TOKEN.findall(payload)), _numbers(_STEP.findall(payload))
 
 
-READERS: Final[dict[str, type[Reader]]] = {"json": JsonReader, "stamp": StampReader, "tick": TickReader}
+def _numbers(found: list[bytes]) -> NDArray[np.int64]:
+    return np.array([int(number) for number in found], np.int64)
+
+
+def _columns(payload: bytes) -> Columns:
+    message = decode_columns(payload)
+    assert isinstance(message, Columns), message
+    return message
+
+
+READERS: Final[dict[str, type[Reader]]] = {
+    "json": JsonReader,
+    "msgpack": MsgpackReader,
+    "stamp": StampReader,
+    "tick": TickReader,
+}
+
+
+class Newest:
+    """The highest step of every instrument, and how many rows came after a newer one."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[int, int] = {}
+        self._steps = np.zeros(0, np.int64)
+
+    def take(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> int:
+        """Take rows in their order; how many were older than what was there."""
+        place = np.array([self._tokens.setdefault(token, len(self._tokens)) for token in tokens.tolist()])
+        self._steps = np.append(self._steps, np.zeros(len(self._tokens) - len(self._steps), np.int64))
+        order = np.argsort(place, kind="stable")  # an instrument's rows side by side, in their order
+        place, steps = place[order], steps[order]
+        before = self._steps[place]
+        again = np.flatnonzero(place[1:] == place[:-1]) + 1
+        before[again] = np.maximum(before[again], steps[again - 1])
+        np.maximum.at(self._steps, place, steps)
+        return int(np.count_nonzero(steps < before))
+
+    def by_token(self) -> dict[int, int]:
+        """Token → step."""
+        return dict(zip(self._tokens, self._steps.tolist(), strict=True))
 
 
 class Drain:
@@ -119,6 +192,7 @@ class Drain:
         self._follow_frames = frames
         self.counts = Counts()
         self._frames: dict[int, list[int]] = {}
+        self._newest = Newest()
         self._parser = hiredis.Reader()
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._socket.sendall(b"*2\r\n$9\r\nSUBSCRIBE\r\n$%d\r\n%b\r\n" % (len(channel), channel.encode()))
@@ -145,7 +219,9 @@ class Drain:
         counts.payload_bytes += len(payload)
         self._reader.count(payload, counts)
         if self._follow_frames:
-            for step, rows in Counter(self._reader.steps(payload)).items():
+            tokens, steps = self._reader.rows(payload)
+            counts.backwards += self._newest.take(tokens, steps)
+            for step, rows in zip(*(found.tolist() for found in np.unique(steps, return_counts=True)), strict=True):
                 seen = self._frames.setdefault(step, [0, counts.last_ns, 0])
                 seen[0] += rows
                 seen[2] = counts.last_ns
@@ -158,6 +234,8 @@ class Drain:
             case "frames":
                 frames, self._frames = self._frames, {}
                 return [[step, *seen] for step, seen in frames.items()]
+            case "newest":
+                return self._newest.by_token()
             case _:
                 raise ValueError(question)
 

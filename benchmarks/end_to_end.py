@@ -20,7 +20,6 @@ from benchmarks.results import Bound, Result, Rounds, at_least
 from ticker_crds import Encoding
 
 INSTRUMENTS: Final = 3_000
-ENCODINGS: Final = (Encoding.JSON,)
 FLOOD_S: Final = 2.0
 PRICED_MIN: Final = 0.9  # of what was delivered; one in 300 is a future, and some options have no volatility
 BOUNDS: Final[dict[tuple[Encoding, int], tuple[Bound, Bound]]] = {
@@ -36,7 +35,7 @@ def results(*, quick: bool = False) -> list[Result]:
         shared = stack.enter_context(setting(INSTRUMENTS))
         lines: dict[str, Line] = {
             encoding.value: stack.enter_context(shard_line(shared, encoding.value, encoding=encoding))
-            for encoding in ENCODINGS
+            for encoding in Encoding
         }
         lines["careful"] = stack.enter_context(careful_line(shared))
         found = []
@@ -45,7 +44,7 @@ def results(*, quick: bool = False) -> list[Result]:
             for number in range(rounds):
                 for name in sorted(lines, reverse=bool(number % 2)):
                     floods[name].append(lines[name].flood(seconds=FLOOD_S, packets=packets))
-            found += [judged(encoding, packets, floods) for encoding in ENCODINGS]
+            found += [judged(encoding, packets, floods) for encoding in Encoding]
         return found
 
 

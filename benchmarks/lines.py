@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from benchmarks import stage
 from benchmarks.careful_assembly import Contracts
 from benchmarks.market import DAYS_PER_YEAR, EXPIRY_DAYS, RATE, make_market
@@ -147,10 +149,7 @@ def careful_line(shared: Setting, *, frames: bool = False) -> Iterator[Line]:
         tokens=market.tokens.tolist(),
         symbols=[market.symbol(position) for position in range(market.size)],
         strikes=market.strike.tolist(),
-        flags=[
-            "" if not option else "c" if call else "p"
-            for option, call in zip(market.is_option, market.is_call, strict=True)
-        ],
+        flags=np.where(market.is_option, np.where(market.is_call, "c", "p"), "").tolist(),
         futures=market.future.tolist(),
         years=EXPIRY_DAYS / DAYS_PER_YEAR,
         rate=RATE,

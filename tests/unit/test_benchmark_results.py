@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.drain import Newest
 from benchmarks.results import Result, Rounds, Verdict, at_least, at_most, interleave, percentile, shown, slope
 
 
@@ -105,3 +107,12 @@ def test_what_goes_into_the_file_says_the_same_as_the_table() -> None:
 )
 def test_figures_are_shown_with_the_digits_that_count(number: float | None, text: str) -> None:
     assert shown(number) == text
+
+
+def test_rows_older_than_what_their_instrument_had_are_counted_within_a_message_too() -> None:
+    newest = Newest()
+
+    assert newest.take(np.array([7, 8, 7]), np.array([1, 1, 2])) == 0
+    assert newest.take(np.array([7, 7, 8]), np.array([3, 2, 1])) == 1, "3 then 2 of one instrument"
+    assert newest.take(np.array([8, 9]), np.array([0, 1])) == 1, "8 had 1 before"
+    assert newest.by_token() == {7: 3, 8: 1, 9: 1}
