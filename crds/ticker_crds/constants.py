@@ -110,6 +110,8 @@ class Reason(StrEnum):
     CONNECTING = "Connecting"
     RATE_LIMITED = "RateLimited"  # the broker answered 429
     DISCONNECTED = "Disconnected"
+    FEED_MUTE = "FeedMute"  # open, and nothing but heartbeats while the market is open
+    INSTRUMENTS_STALLED = "InstrumentsStalled"  # some are quiet on sockets that flow
     REDIS_UNREACHABLE = "RedisUnreachable"
     REDIS_REFUSED = "RedisRefused"  # authentication or permission
     LEDGER_MISMATCH = "LedgerMismatch"

@@ -57,6 +57,8 @@ def values_of(cluster: RunningCluster, **over: Any) -> dict[str, Any]:
         "image": image_values(cluster),
         "redis": {"existingSecret": f"{WORLD}-redis"},
         "endpointsAllowed": [f"{scheme}://{BROKER}" for scheme in ("ws", "http")],
+        # The simulated market stands still at will; no test may depend on the hour at which it is run.
+        "shards": {"marketHours": "never"},
     }
     return merged(values, over)
 

@@ -213,6 +213,7 @@ def start_shard(
     flags = {
         "account": folder.account, "source": "folder", "folder": folder.path, "redis-url-file": redis_url_file,
         "ticker-url": ticker_url, "host": "127.0.0.1", "port": 0,
+        "market-hours": "never",
         **{key.replace("_", "-"): value for key, value in settings.items()},
     }  # fmt: skip
     log = folder.path / f"{name}.log"

@@ -48,6 +48,22 @@ def test_a_healthy_shard_streams() -> None:
             ("True", Reason.SECRET_MISSING), "next connection will fail", id="a deleted Secret under an open socket",
         ),
         pytest.param(
+            replace(HEALTHY, sockets_mute=1), Condition.DEGRADED,
+            ("True", Reason.FEED_MUTE), "1 of 1 sockets send heartbeats and no ticks", id="a mute socket",
+        ),
+        pytest.param(
+            replace(HEALTHY, sockets_mute=1, mute_reported=True), Condition.STREAMING,
+            ("False", Reason.FEED_MUTE), "on an exchange holiday", id="a mute feed is reported",
+        ),
+        pytest.param(
+            replace(HEALTHY, sockets_mute=1, mute_reported=True, assigned=0, confirmed=0), Condition.STREAMING,
+            ("False", Reason.FEED_MUTE), "heartbeats", id="the report outlives the instruments it cost",
+        ),
+        pytest.param(
+            replace(HEALTHY, stalled=3), Condition.DEGRADED,
+            ("True", Reason.INSTRUMENTS_STALLED), "3 of 3,000 instruments have been quiet", id="stalled instruments",
+        ),
+        pytest.param(
             replace(HEALTHY, confirmed=2_990), Condition.STREAMING,
             ("False", Reason.CONFIRMING), "2,990 of 3,000 instruments confirmed, 10 have not", id="not all confirmed",
         ),

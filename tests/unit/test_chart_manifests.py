@@ -15,6 +15,7 @@ from ticker_crds.subscription import TickerSubscription
 from ticker_operator.app.crds_command import drift
 from ticker_operator.app.preflight import RULES
 from ticker_operator.app.settings import OperatorSettings
+from ticker_shard.app.settings import ShardSettings
 
 OPERATOR = f"{RELEASE}-tickershard-operator"
 FULL = {
@@ -72,7 +73,10 @@ def test_its_defaults_are_the_programs_own(monkeypatch: pytest.MonkeyPatch) -> N
 
     settings = OperatorSettings()  # type: ignore[call-arg]  # from the environment
 
-    shard_defaults = {"window_ms": 100, "ticks_max": 1000, "silence_ms": 7000, "confirm_after_s": 9.0}
+    shard_defaults = {
+        name: ShardSettings.model_fields[name].default
+        for name in ("window_ms", "ticks_max", "silence_ms", "mute_ms", "market_hours", "confirm_after_s")
+    }
     for name, field in OperatorSettings.model_fields.items():
         if name not in given:
             expected = shard_defaults.get(name.removeprefix("shard_"), field.default)

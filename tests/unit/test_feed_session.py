@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -11,88 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.support.feed_story import FIRST, MS, OTHER_KEY, SECOND, SETTINGS, Story
 from ticker_crds import AssignedInstrument, AssignmentTable, Mode
 from ticker_shard.feed.events import ChangeKind, CloseReason, SessionState, TextKind
 from ticker_shard.feed.messages import TEXT_BYTES_MAX, read_text
 from ticker_shard.feed.pool import KiteWebSocketPool
 from ticker_shard.feed.session import BinaryKind, KiteSession, backoff_ns
-from ticker_shard.feed.settings import Credentials, FeedSettings
+from ticker_shard.feed.settings import Credentials
 from ticker_shard.feed.transitions import TRANSITIONS, Cause, IllegalTransitionError
 from ticker_shard.ticks.instruments import InstrumentTable, build_instruments
-
-MS = 1_000_000
-SETTINGS = FeedSettings(
-    url="ws://broker", silence_ms=7_000, confirm_ms=3_000, confirm_attempts=3, confirm_max_ms=20_000, stable_ms=10_000,
-    backoff_ms=1_000, backoff_max_ms=30_000, rate_limited_ms=(30_000, 40_000), recycle_quiet_ms=60_000,
-)  # fmt: skip
-FIRST, SECOND, OTHER_KEY = Credentials("key", "t1"), Credentials("key", "t2"), Credentials("other", "t1")
-# The numbers in these stories depend on them.
-assert SETTINGS.silence_ms > 2 * SETTINGS.confirm_ms
-assert SETTINGS.stable_ms > SETTINGS.silence_ms
-
-
-@dataclass
-class Story:
-    """A session, a clock, and a peer that keeps what it was sent."""
-
-    session: KiteSession
-    now_ms: int = 1_000
-    subscribed: dict[int, str] = field(default_factory=dict)
-    expected: set[int] = field(default_factory=set)
-    messages: list[dict[str, object]] = field(default_factory=list)
-
-    @property
-    def now_ns(self) -> int:
-        return self.now_ms * MS
-
-    def open(self, credentials: Credentials = FIRST) -> Story:
-        if self.session.state is SessionState.IDLE:
-            self.session.set_credentials(credentials, now_ns=self.now_ns)
-        self.session.begin()
-        self.session.upgraded(now_ns=self.now_ns)
-        self.subscribed.clear()
-        return self.sync()
-
-    def sync(self) -> Story:
-        """Send what is to be sent; the peer does what the broker does."""
-        outgoing = self.session.outgoing(now_ns=self.now_ns)
-        self.expected |= set(outgoing.expect)
-        for raw in outgoing.messages:
-            message = json.loads(raw)
-            self.messages.append(message)
-            match message["a"], message["v"]:
-                case "subscribe", tokens:
-                    self.subscribed.update((token, self.subscribed.get(token, "quote")) for token in tokens)
-                case "mode", [mode, tokens]:
-                    # For a token that is not subscribed a mode request has no effect.
-                    self.subscribed.update((token, mode) for token in tokens if token in self.subscribed)
-                case "unsubscribe", tokens:
-                    for token in tokens:
-                        self.subscribed.pop(token, None)
-        return self
-
-    def want(self, **modes: Mode) -> Story:
-        self.session.want({int(name[1:]): mode for name, mode in modes.items()})
-        return self.sync()
-
-    def later(self, ms: int, *, alive: bool = True) -> Story:
-        """Time passes, deadline by deadline; `alive`: a heartbeat comes every second."""
-        end = self.now_ms + ms
-        while self.now_ms < end:
-            deadline = self.session.next_deadline_ns()
-            step = end if deadline is None else min(end, max(-(-deadline // MS), self.now_ms))
-            if alive:
-                step = min(step, self.now_ms + 1_000)
-            self.now_ms = max(step, self.now_ms + 1)
-            if alive and self.session.state is SessionState.OPEN:
-                self.session.receive_binary(1, now_ns=self.now_ns)
-            self.session.on_deadline(now_ns=self.now_ns)
-            self.sync()
-        return self
-
-    @property
-    def changes(self) -> list[tuple[ChangeKind, str]]:
-        return [(change.kind, change.detail) for change in self.session.drain_changes()]
 
 
 @pytest.fixture
@@ -178,7 +104,7 @@ def test_nothing_is_sent_while_the_socket_is_not_open(story: Story) -> None:
 def test_lists_are_cut_into_chunks() -> None:
     story = Story(KiteSession(replace(SETTINGS, chunk=500), chance=Random(1)))
 
-    story.session.want(dict.fromkeys(range(1, 1_202), Mode.FULL))
+    story.session.want(dict.fromkeys(range(1, 1_202), Mode.FULL), now_ns=story.now_ns)
     story.open()
 
     assert [len(message["v"]) for message in story.messages if message["a"] == "subscribe"] == [500, 500, 201]  # type: ignore[arg-type]
@@ -205,7 +131,7 @@ def test_a_token_that_stands_for_another_contract_is_asked_for_anew(story: Story
     story.messages.clear()
     story.expected.clear()
 
-    story.session.want({1: Mode.FULL, 2: Mode.FULL}, recycled=[2])
+    story.session.want({1: Mode.FULL, 2: Mode.FULL}, recycled=[2], now_ns=story.now_ns)
     story.sync()
 
     assert [(message["a"], message["v"]) for message in story.messages] == [("subscribe", [2]), ("mode", ["full", [2]])]
@@ -567,7 +493,7 @@ class AnyHistory(RuleBasedStateMachine):
     @rule(wanted=st.dictionaries(st.integers(1, 6), st.sampled_from(Mode), max_size=6))
     def table(self, wanted: dict[int, Mode]) -> None:
         self.wanted = wanted
-        self.session.want(wanted)
+        self.session.want(wanted, now_ns=self.story.now_ns)
         self.story.sync()
 
     @rule(other_key=st.booleans())

@@ -41,6 +41,12 @@ def a_report(credentials: str = "True", connected: str = "True") -> ShardReport:
     )
 
 
+def a_mute_report(reason: str = "FeedMute") -> ShardReport:
+    report = a_report()
+    streaming = ConditionView("Streaming", "False", reason, "heartbeats and no ticks")
+    return replace(report, conditions={**report.conditions, "Streaming": streaming})
+
+
 def a_view(name: str, *, quiet_s: float | None = 1, report: ShardReport | None = None, **fields: object) -> ShardView:
     signs = Signs(NOW - 900 * SECOND_NS, None if quiet_s is None else NOW - round(quiet_s * SECOND_NS))
     view = ShardView(name, exists=True, report=report or a_report(), signs=signs)
@@ -85,6 +91,43 @@ def test_a_refused_token_is_believed_at_once() -> None:
     verdict = judged(a_view("acc1", report=a_report("False", "False")))
 
     assert (verdict.health, verdict.message) == (Health.DEAD, "the broker said 403")
+
+
+def test_an_account_that_says_its_feed_is_mute_is_believed_while_most_others_stream() -> None:
+    verdicts = health({"acc1": a_view("acc1", report=a_mute_report())})
+
+    assert [verdicts[name].health for name in NAMES] == [Health.DEAD, Health.ALIVE, Health.ALIVE]
+    assert "bring nothing" in verdicts["acc1"].message
+
+
+def test_a_feed_that_still_waits_for_packets_is_not_mute() -> None:
+    assert judged(a_view("acc1", report=a_mute_report("Confirming"))).health is Health.ALIVE
+
+
+def test_when_most_feeds_are_mute_at_once_the_market_stands_still_and_nothing_moves() -> None:
+    mute = a_mute_report()
+
+    two = health({"acc1": a_view("acc1", report=mute), "acc2": a_view("acc2", report=mute)})
+    alone = health({"acc1": a_view("acc1", report=mute)}, accounts=(an_account("acc1"),))
+    one_of_two = health({"acc1": a_view("acc1", report=mute)}, accounts=(an_account("acc1"), an_account("acc2")))
+
+    assert [two[name].health for name in NAMES] == [Health.HELD, Health.HELD, Health.ALIVE]
+    assert "2 of 3 accounts are mute at once" in two["acc1"].message
+    assert alone["acc1"].health is Health.HELD, "there is nobody to move to"
+    assert one_of_two["acc1"].health is Health.DEAD
+
+
+def test_a_mute_account_that_falls_silent_is_judged_by_its_silence() -> None:
+    assert judged(a_view("acc1", quiet_s=16, report=a_mute_report())).health is Health.LOST
+
+
+def test_an_account_whose_feed_was_mute_is_given_nothing_new_for_a_while() -> None:
+    dead = health({"acc1": a_view("acc1", report=a_mute_report())})
+
+    back = health({}, previous=dead)["acc1"]
+
+    assert back.health is Health.ALIVE
+    assert back.hold_until_ns == NOW + LIMITS.hold_down_ns
 
 
 def test_a_missing_secret_does_not_kill_an_open_socket() -> None:

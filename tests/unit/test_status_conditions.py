@@ -127,6 +127,16 @@ def kill(pool: Pool) -> None:
     pool.verdicts["acc0"] = Verdict(Health.DEAD, "the broker answered 403")
 
 
+def mute(pool: Pool) -> None:
+    report(pool, Condition.STREAMING, "False", Reason.FEED_MUTE, "heartbeats and no ticks")
+    pool.verdicts["acc0"] = Verdict(Health.DEAD, "its sockets bring nothing")
+
+
+def stand_still(pool: Pool) -> None:
+    report(pool, Condition.STREAMING, "False", Reason.FEED_MUTE, "heartbeats and no ticks")
+    pool.verdicts["acc0"] = Verdict(Health.HELD, "the feeds of 2 of 2 accounts are mute at once")
+
+
 def silence(pool: Pool) -> None:
     pool.verdicts["acc0"] = Verdict(Health.SILENT, "no sign of life for more than 5 s")
 
@@ -157,6 +167,8 @@ def write_newer_table(pool: Pool) -> None:
         (refuse, "False", "SecretMissing", "does not exist"),
         (kill, "False", "TokenRejected", "403"),
         (silence, "Unknown", "ShardSilent", "more than 5 s"),
+        (mute, "False", "FeedMute", "its sockets bring nothing"),
+        (stand_still, "False", "FeedMute", "heartbeats and no ticks"),
         (blank, "False", "Starting", "no report from its shard yet"),
         (disconnect, "False", "RateLimited", "429"),
         (confirm_late, "False", "Confirming", "1 of 2"),

@@ -26,6 +26,8 @@ shard_image_pull_policy: {{ .Values.image.pullPolicy | quote }}
 shard_window_ms: {{ $shards.windowMs | int | quote }}
 shard_ticks_max: {{ $shards.ticksMax | int | quote }}
 shard_silence_ms: {{ $shards.silenceMs | int | quote }}
+shard_mute_ms: {{ $shards.muteMs | int | quote }}
+shard_market_hours: {{ $shards.marketHours | quote }}
 shard_confirm_after_s: {{ $shards.confirmAfterS | toString | quote }}
 shard_drain_deadline_s: {{ $shards.drainDeadlineS | int | quote }}
 shard_log_level: {{ $shards.logLevel | quote }}

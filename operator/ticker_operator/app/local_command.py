@@ -127,7 +127,14 @@ async def _run(settings: LocalSettings, folder: Path, layout: Layout, seconds: f
             pool = make_pool(
                 folder,
                 layout=layout,
-                knobs=LocalKnobs(settings.namespace, world.redis_url_file, settings.prefix, settings.log_level),
+                knobs=LocalKnobs(
+                    settings.namespace,
+                    world.redis_url_file,
+                    settings.prefix,
+                    settings.log_level,
+                    # The simulator's day goes on at whatever hour it is run.
+                    market_hours="always" if settings.simulate else "schedule",
+                ),
                 instruments=HttpInstruments(),
                 endpoints=world.endpoints,
                 wall=world.wall,

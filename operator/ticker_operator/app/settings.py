@@ -88,6 +88,10 @@ class OperatorSettings(ProgramSettings):
     )
     shard_ticks_max: int | None = Field(None, description="A batch leaves at the latest with so many.", ge=1, le=10_000)
     shard_silence_ms: int | None = Field(None, description="No frame for so long: reconnect.", ge=1_000, le=120_000)
+    shard_mute_ms: int | None = Field(None, description="Only heartbeats for so long: act.", ge=1_000, le=600_000)
+    shard_market_hours: Literal["schedule", "always", "never"] | None = Field(
+        None, description="Whether the market is open: by the weekly schedule, always (a simulated day), never."
+    )
     shard_confirm_after_s: float | None = Field(
         None, description="An instrument without a packet for so long is waited for no more.", ge=0.1, le=600
     )
@@ -161,6 +165,8 @@ class OperatorSettings(ProgramSettings):
             window_ms=self.shard_window_ms,
             ticks_max=self.shard_ticks_max,
             silence_ms=self.shard_silence_ms,
+            mute_ms=self.shard_mute_ms,
+            market_hours=self.shard_market_hours,
             confirm_after_s=self.shard_confirm_after_s,
             drain_deadline_s=self.shard_drain_deadline_s,
             log_level=self.shard_log_level,

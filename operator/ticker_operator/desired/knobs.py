@@ -27,7 +27,7 @@ class ShardKnobs:
         The shards' image.
     redis_secret
         Secret whose key ``url`` is mounted.
-    prefix, window_ms, ticks_max, silence_ms, confirm_after_s, drain_deadline_s, log_level
+    prefix, window_ms, ticks_max, silence_ms, mute_ms, market_hours, confirm_after_s, drain_deadline_s, log_level
         Settings of ``tickershard shard``; `None` leaves the program's default.
     rollout_deadline_s
         A roll-out that takes longer is stalled.
@@ -45,6 +45,8 @@ class ShardKnobs:
     window_ms: int | None = None
     ticks_max: int | None = None
     silence_ms: int | None = None
+    mute_ms: int | None = None
+    market_hours: str | None = None
     confirm_after_s: float | None = None
     drain_deadline_s: int = 90
     log_level: str = "info"
@@ -62,6 +64,7 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
     "image": (str,), "redis_secret": (str,), "prefix": (str,), "log_level": (str,),
     "image_pull_policy": (str, type(None)), "priority_class": (str, type(None)),
     "window_ms": (int, type(None)), "ticks_max": (int, type(None)), "silence_ms": (int, type(None)),
+    "mute_ms": (int, type(None)), "market_hours": (str, type(None)),
     "confirm_after_s": (int, float, type(None)), "drain_deadline_s": (int,), "rollout_deadline_s": (int,),
     "resources": (dict,), "pod_labels": (dict,), "pod_annotations": (dict,), "node_selector": (dict,),
     "affinity": (dict,), "image_pull_secrets": (list,), "tolerations": (list,),

@@ -150,6 +150,8 @@ def _args(
         "window-ms": knobs.window_ms,
         "ticks-max": knobs.ticks_max,
         "silence-ms": knobs.silence_ms,
+        "mute-ms": knobs.mute_ms,
+        "market-hours": knobs.market_hours,
         "confirm-after-s": knobs.confirm_after_s,
         "drain-deadline-s": drain_s,
         "port": PORT,

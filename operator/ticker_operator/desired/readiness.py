@@ -64,15 +64,20 @@ def unusable(facts: StreamFacts) -> tuple[Truth, Reason, str] | None:
 
 
 def dead(facts: StreamFacts) -> tuple[Truth, Reason, str] | None:
-    """The shard itself says that its token is refused."""
+    """The shard itself says that its token is refused, or that its feed is mute."""
     if facts.verdict.health is not Health.DEAD:
         return None
-    told = facts.shard.report.condition(Condition.CREDENTIALS_VALID) if facts.shard.report is not None else None
+    report = facts.shard.report
+    if report is not None and report.reported_mute and not report.reported_dead:
+        return "False", Reason.FEED_MUTE, facts.verdict.message
+    told = report.condition(Condition.CREDENTIALS_VALID) if report is not None else None
     return "False", known_reason(told, Reason.TOKEN_REJECTED), facts.verdict.message
 
 
 def silent(facts: StreamFacts) -> tuple[Truth, Reason, str] | None:
     """No sign of life: whether it streams is not known."""
+    if facts.shard.report is not None and facts.shard.report.reported_mute and facts.verdict.health is Health.HELD:
+        return None  # it is seen well enough, and `not_streaming` passes on what it says
     if facts.verdict.health not in _UNSEEN or (facts.shard.report is None and facts.shard.signs.renewed_ns is None):
         return None
     return "Unknown", Reason.SHARD_SILENT, facts.verdict.message

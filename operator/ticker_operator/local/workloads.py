@@ -47,6 +47,7 @@ class LocalKnobs:
     redis_url_file: Path
     prefix: str
     log_level: str = "info"
+    market_hours: str = "schedule"
 
 
 class LocalWorkloads:
@@ -129,6 +130,7 @@ class LocalWorkloads:
             "instruments-per-socket": account.instruments_per_socket,
             "redis-url-file": self._knobs.redis_url_file,
             "prefix": self._knobs.prefix,
+            "market-hours": self._knobs.market_hours,
             "drain-deadline-s": DRAIN_S,
             "host": "127.0.0.1",
             "port": 0,

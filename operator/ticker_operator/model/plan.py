@@ -134,9 +134,9 @@ class Health(StrEnum):
     STARTING = "starting"  # no sign of life yet, and not for long: may be given instruments
     SILENT = "silent"  # marked; a container restart is quicker than a move
     LOST = "lost"  # silent beyond moveAfter, or never came up: its instruments move at once
-    DEAD = "dead"  # it says itself that its token is refused: its instruments move at once
+    DEAD = "dead"  # it says itself that its token is refused or its feed mute: its instruments move at once
     UNUSABLE = "unusable"  # cannot start at all: Secret, endpoint, malformed
-    HELD = "held"  # would be lost, but so would most: it is the observer that is broken
+    HELD = "held"  # would be lost or dead, but so would most: it is the observer that is broken, or the market
     STOPPED = "stopped"  # suspended, and its last process is gone
 
     @property

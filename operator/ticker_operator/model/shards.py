@@ -70,6 +70,12 @@ class ShardReport:
         # A Secret that went missing closes no open socket: the shard streams on and is not dead.
         return connected is None or connected.status != "True"
 
+    @property
+    def reported_mute(self) -> bool:
+        """Its sockets are open and bring nothing, the market is open, and nothing that the shard can do has helped."""
+        streaming = self.condition(Condition.STREAMING)
+        return streaming is not None and streaming.status == "False" and streaming.reason == Reason.FEED_MUTE.value
+
     def reason_of(self, kind: Condition) -> str:
         """The reason word of a condition, ``Unknown`` without one."""
         found = self.condition(kind)

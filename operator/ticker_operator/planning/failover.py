@@ -1,9 +1,13 @@
 """Whether an account can stream: dead by its own word, silent by our clock, or we are the ones who do not see.
 
-A shard that *says* its token is refused is believed at once. Silence is judged by the operator's own monotonic clock,
-from the moment it last *saw* the shard's Lease change; no other machine's clock is read. A silent shard is marked
-after `detect_after`; its instruments move after `move_after`, because a container restart is quicker than a move,
-and not while a second witness (the call number in its fence record) says that it publishes.
+A shard that *says* its token is refused is believed at once. One that says its feed is mute (open sockets, an open
+market, heartbeats and nothing else, and nothing that it tried has helped) is believed too, unless more than half of
+those that are alive say so: then it is the market that stands still, by a holiday or a halt, and nothing moves.
+
+Silence is judged by the operator's own monotonic clock, from the moment it last *saw* the shard's Lease change; no
+other machine's clock is read. A silent shard is marked after `detect_after`; its instruments move after `move_after`,
+because a container restart is quicker than a move, and not while a second witness (the call number in its fence
+record) says that it publishes.
 
 When more than half of all shards that should run are silent at once, it is the observer that is broken (its network,
 its API server): nothing moves. After an account was dead or lost it is given nothing new for `hold_down`, unless
@@ -69,6 +73,7 @@ def judge_accounts(
             name: Verdict(Health.HELD, message) if verdict.health is Health.LOST else verdict
             for name, verdict in judged.items()
         }
+    judged = _heeding_the_mute(snapshot, judged)
     return {
         name: _carried_on(verdict, previous.get(name), now_ns=snapshot.now_ns, limits=limits)
         for name, verdict in judged.items()
@@ -90,6 +95,22 @@ def next_deadline_ns(snapshot: PoolSnapshot, *, limits: FailoverLimits, verdicts
         if account.drain_deadline_ns is not None:
             deadlines.append(account.drain_deadline_ns)
     return min((deadline for deadline in deadlines if deadline > snapshot.now_ns), default=None)
+
+
+def _heeding_the_mute(snapshot: PoolSnapshot, judged: Mapping[str, Verdict]) -> dict[str, Verdict]:
+    """Accounts that are well but for a mute feed are dead; if they are the most, the market is."""
+    alive = [name for name, verdict in judged.items() if verdict.health is Health.ALIVE]
+    reports = {name: snapshot.shard(name).report for name in alive}
+    mute = {name for name, report in reports.items() if report is not None and report.reported_mute}
+    if 2 * len(mute) > len(alive):
+        message = (
+            f"the feeds of {len(mute):,} of {len(alive):,} accounts are mute at once: the market is more likely to "
+            "stand still than all of them to be broken, so nothing is moved"
+        )
+        verdict = Verdict(Health.HELD, message)
+    else:
+        verdict = Verdict(Health.DEAD, "its sockets are open and bring nothing although the market is open")
+    return {name: verdict if name in mute else given for name, given in judged.items()}
 
 
 def _judge(account: AccountView, shard: ShardView, *, now_ns: int, limits: FailoverLimits) -> Verdict:

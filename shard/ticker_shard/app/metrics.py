@@ -31,7 +31,8 @@ class Counts:
     flagged: dict[str, int] = field(default_factory=dict)  # flag → accepted rows that are odd
     tables: dict[str, int] = field(default_factory=dict)  # verdict or fault → tables read
     statuses: dict[str, int] = field(default_factory=dict)  # outcome → writes
-    outages: dict[str, int] = field(default_factory=dict)  # cause → connections of confirmed instruments lost
+    outages: dict[str, int] = field(default_factory=dict)  # cause → connections of confirmed instruments lost or mute
+    stalls: dict[str, int] = field(default_factory=dict)  # stalled, asked, recovered, missed → instruments
     credentials: dict[str, int] = field(default_factory=dict)  # outcome → reads
     loop_lag_max_s: float = 0.0
 
@@ -47,6 +48,7 @@ class Sample:
     ledger: Ledger
     latency: Latency
     feed: FeedStatus
+    stalled: int
     counts: Counts
     deaths: Mapping[str, int]
     phase: Phase
@@ -70,6 +72,7 @@ class ShardCollector(Collector):
         yield from _ledger(sample.ledger)
         yield _latency(sample.latency)
         yield from _feed(sample.feed)
+        yield _gauge("instruments_stalled", "Instruments quiet for long on a socket that flows.", sample.stalled)
         yield from _process(sample)
         for name, text, label, group in (
             ("malformed", "Frames and packets that could not be read.", "fault", sample.counts.malformed),
@@ -78,6 +81,12 @@ class ShardCollector(Collector):
             ("credentials_reads", "Reads of the credentials, by outcome.", "outcome", sample.counts.credentials),
             ("status_writes", "Writes of the status, by outcome.", "outcome", sample.counts.statuses),
             ("feed_outages", "Connections lost that carried confirmed instruments.", "cause", sample.counts.outages),
+            (
+                "feed_stalls",
+                "Instruments quiet on a flowing socket: what was found and done.",
+                "event",
+                sample.counts.stalls,
+            ),
             ("task_deaths", "Background tasks that ended although they must not.", "task", sample.deaths),
         ):
             yield _counter(name, text, label, group)
@@ -157,8 +166,10 @@ def _feed(feed: FeedStatus) -> Families:
             totals[name] = totals.get(name, 0) + count
     yield states
     yield _counter(
-        "feed_events", "What happened on the sockets; closed_silent is the watchdog for frames.", "event", totals
+        "feed_events", "What happened on the sockets; closed_silent and mute_* are the watchdogs.", "event", totals
     )
+    mute = sum(socket.mute_since_ns is not None for socket in feed.sockets)
+    yield _gauge("sockets_mute", "Sockets with heartbeats and no ticks while the market is open.", mute)
     yield CounterMetricFamily(
         "tickershard_frame_errors",
         "Frames whose processing raised: a bug; the connection stays.",

@@ -26,6 +26,7 @@ from ticker_shard.app.metrics import Counts
 from ticker_shard.app.outages import Gap, OutageTracker
 from ticker_shard.app.report import feed_is_warm
 from ticker_shard.app.settings import ShardSettings
+from ticker_shard.app.stall_desk import StallDesk
 from ticker_shard.feed import (
     ChangeKind,
     CloseReason,
@@ -45,7 +46,6 @@ CONFIRM_ATTEMPTS: Final = 3
 CONFIRM_WAIT_MAX_MS: Final = 60_000
 COMPLAINTS: Final = frozenset({TextKind.ERROR, TextKind.TOO_MANY_INSTRUMENTS, TextKind.JUNK})
 NS_PER_S: Final = 1_000_000_000
-NS_PER_MS: Final = 1_000_000
 
 
 class Pipeline:
@@ -74,9 +74,9 @@ class Pipeline:
         counts: Counts,
         changed: Callable[[], None],
     ) -> None:
-        self._silence_ns = settings.silence_ms * NS_PER_MS
         self._counts, self._changed = counts, changed
         self._outages = OutageTracker()
+        self._stalls = StallDesk(settings)
         self._live_tokens: set[int] = set()  # confirmed on the present connection
         self._closed = False
         self.processor = TickProcessor(state=InstrumentState())
@@ -110,6 +110,7 @@ class Pipeline:
         self.processor.configure(instruments)
         self.publisher.configure(instruments)
         self.pool.want(instruments)
+        self._stalls.configure(instruments, socket_of=self.pool.socket_of)
         gone = set(before.tokens.tolist()) - set(instruments.tokens.tolist())
         self._live_tokens -= gone
         self._outages.removed(gone)
@@ -124,9 +125,32 @@ class Pipeline:
         self._closed = True
         self.pool.close()
 
-    def report_overdue_gaps(self) -> None:
-        """Report holes whose instruments stay away; to be called now and then."""
+    @property
+    def stalled(self) -> int:
+        """Instruments that are quiet on sockets that flow."""
+        return self._stalls.stalled
+
+    def look(self, *, now_ns: int) -> None:
+        """What only time can tell: holes whose instruments stay away, instruments gone quiet. Twice a second or so.
+
+        Parameters
+        ----------
+        now_ns
+            Monotonic.
+        """
         self._report(self._outages.overdue(now_ns=time.time_ns()))
+        if self._closed or not self._stalls.due(now_ns=now_ns):
+            return
+        before = self.stalled
+        found = self._stalls.look(self.processor.state, self.pool.status(), phase=self.pool.phase, now_ns=now_ns)
+        self.pool.ask_again(found.ask)
+        self._report(found.gaps)
+        for event, number in found.counts.items():
+            self._counts.add(self._counts.stalls, event, number)
+        if found.stalled:
+            log.warning("instruments stalled: subscribing them again", extra={"symbols": found.stalled})
+        if self.stalled != before:
+            self._changed()
 
     # -- private: called by the feed
 
@@ -161,6 +185,12 @@ class Pipeline:
             case ChangeKind.OPENED:
                 self._outages.opened(change.socket, now_ns=time.time_ns())
                 log.info("socket open", extra=fields)
+            case ChangeKind.MUTE:
+                self._mute(change)
+                log.warning("socket mute", extra=fields)
+            case ChangeKind.FLOWING:
+                self._mute(change)
+                log.info("socket no longer mute", extra=fields)
             case ChangeKind.FAILED:
                 log.warning("no socket", extra=fields)
             case ChangeKind.TEXT:
@@ -177,10 +207,20 @@ class Pipeline:
         if not tokens:
             return
         self._live_tokens.difference_update(tokens)
-        # Silence is noticed only at its limit: the hole began with it.
-        silent_ns = self._silence_ns if change.detail == CloseReason.SILENT else 0
-        self._outages.closed(change.socket, tokens=tokens, start_ns=time.time_ns() - silent_ns, cause=change.detail)
+        # An end is noticed after the fact: the hole began with the last sign of life.
+        start_ns = time.time_ns() - change.quiet_ns
+        self._outages.closed(change.socket, tokens=tokens, start_ns=start_ns, cause=change.detail)
         self._counts.add(self._counts.outages, change.detail)
+
+    def _mute(self, change: FeedChange) -> None:
+        """A hole on an open socket: it ends, instrument by instrument, with the answers to the next subscription."""
+        if not change.quiet_ns:
+            return  # nothing is asked for now: the next step, or the flow that ends the spell, looks back to here
+        now_ns = time.time_ns()
+        tokens = [token for token in self.pool.tokens_of(change.socket) if token in self._live_tokens]
+        self._outages.closed(change.socket, tokens=tokens, start_ns=now_ns - change.quiet_ns, cause=CloseReason.MUTE)
+        self._outages.opened(change.socket, now_ns=now_ns)
+        self._counts.add(self._counts.outages, CloseReason.MUTE)
 
     def _report(self, gaps: Iterable[Gap]) -> None:
         for gap in gaps:
@@ -203,6 +243,8 @@ def feed_settings(settings: ShardSettings) -> FeedSettings:
         sockets=settings.sockets,
         instruments_per_socket=settings.instruments_per_socket,
         silence_ms=settings.silence_ms,
+        mute_ms=settings.mute_ms,
+        market_hours=settings.market_hours,
         confirm_ms=max(1, int(wait_ms / CONFIRM_ATTEMPTS)),
         confirm_max_ms=max(CONFIRM_WAIT_MAX_MS, int(wait_ms)),
         confirm_attempts=CONFIRM_ATTEMPTS,

@@ -42,6 +42,8 @@ class Parts:
         Why the table that lies there is not the one in force.
     feed
         The sockets.
+    stalled
+        Instruments that are quiet on sockets that flow.
     credentials_given, credentials_fault, accepted
         A pair was read; why there is none that can be used; the broker took the one in force.
     redis_fault
@@ -57,6 +59,7 @@ class Parts:
     table: InstrumentTable
     table_fault: Fault | None
     feed: FeedStatus
+    stalled: int
     credentials_given: bool
     credentials_fault: Fault | None
     accepted: bool
@@ -75,6 +78,14 @@ def sockets_wanted(feed: FeedStatus) -> int:
 def sockets_open(feed: FeedStatus) -> int:
     """Those of them that are open."""
     return sum(socket.wanted > 0 and socket.state is SessionState.OPEN for socket in feed.sockets)
+
+
+def mute_reported(feed: FeedStatus) -> bool:
+    """Every socket that carries instruments, or did until they were taken from it for that, is reported or not open."""
+    concerned = [socket for socket in feed.sockets if socket.wanted or socket.mute_reported]
+    return any(socket.mute_reported for socket in concerned) and all(
+        socket.mute_reported or socket.state is not SessionState.OPEN for socket in concerned
+    )
 
 
 def feed_is_warm(feed: FeedStatus, table: InstrumentTable) -> bool:
@@ -119,6 +130,9 @@ def facts_of(parts: Parts) -> ShardFacts:
         accepted=parts.accepted,
         rate_limited=any(socket.state is SessionState.RATE_LIMITED for socket in waiting),
         last_close=next((socket.last_close.value for socket in waiting if socket.last_close is not None), ""),
+        sockets_mute=sum(socket.mute_since_ns is not None for socket in feed.sockets),
+        mute_reported=mute_reported(feed),
+        stalled=parts.stalled,
         redis=parts.redis_fault,
         channels=len(parts.table.channels),
         holds_all=parts.holdings is Holdings.ALL,

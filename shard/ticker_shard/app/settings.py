@@ -11,6 +11,7 @@ from pydantic_settings import SettingsConfigDict
 
 from ticker_common.settings import ProgramSettings
 from ticker_crds.constants import ACCOUNT_NAME_CHARS_MAX, INSTRUMENTS_PER_SOCKET_MAX, SOCKETS_MAX
+from ticker_shard.ticks.sessions import MarketHours
 
 _NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 
@@ -52,6 +53,22 @@ class ShardSettings(ProgramSettings):
     window_ms: int = Field(100, description="A batch leaves at the latest after this time.", ge=1, le=10_000)
     ticks_max: int = Field(1_000, description="A batch leaves at the latest with this many ticks.", ge=1, le=10_000)
     silence_ms: int = Field(7_000, description="No frame for so long: reconnect.", ge=1_000, le=120_000)
+    mute_ms: int = Field(
+        12_000,
+        description="Only heartbeats for so long, the market open: subscribe again, then reconnect, then report.",
+        ge=1_000,
+        le=600_000,
+    )
+    stall_floor_s: float = Field(
+        60.0, description="An instrument on a socket that flows is never called stalled for less.", ge=2, le=3_600
+    )
+    stall_multiple: float = Field(
+        25.0, description="An instrument is stalled after so many times its mean pause, or longer.", gt=1, le=1_000
+    )
+    market_hours: MarketHours = Field(
+        MarketHours.SCHEDULE,
+        description="Whether the market is open: by the weekly schedule, always (a simulated day), or never.",
+    )
     confirm_after_s: float = Field(
         9.0,
         description="An instrument without a packet for so long is listed as unconfirmed and waited for no more.",

@@ -244,7 +244,7 @@ class Shard:
             if self._redis_url.changed:
                 log.info("the Redis URL changed")
                 self.publisher.reconnect()
-            self.pipeline.report_overdue_gaps()
+            self.pipeline.look(now_ns=now_ns)
 
     # -- what we say -------------------------------------------------------------------------------------------------
 
@@ -288,6 +288,7 @@ class Shard:
             table=self.pipeline.table,
             table_fault=self._table_fault,
             feed=feed,
+            stalled=self.pipeline.stalled,
             credentials_given=self._credentials_given,
             credentials_fault=self._credentials_fault,
             accepted=accepted,
@@ -304,6 +305,7 @@ class Shard:
             ledger=publisher.ledger,
             latency=publisher.latency,
             feed=self.pool.status(),
+            stalled=self.pipeline.stalled,
             counts=self.counts,
             deaths=self.monitor.deaths,
             phase=publisher.state,

@@ -60,6 +60,12 @@ class ShardFacts:
         The broker answered 429 and we wait.
     last_close
         Why the last socket closed, in a few words.
+    sockets_mute
+        Open sockets that carry nothing but heartbeats although the market is open.
+    mute_reported
+        All of them are, and neither a new subscription nor a new connection helped.
+    stalled
+        Instruments that are quiet for much longer than is their way while their socket flows.
     redis
         Fault of Redis, if there is one.
     channels, holds_all
@@ -81,6 +87,9 @@ class ShardFacts:
     accepted: bool = False
     rate_limited: bool = False
     last_close: str = ""
+    sockets_mute: int = 0
+    mute_reported: bool = False
+    stalled: int = 0
     redis: Fault | None = None
     channels: int = 0
     holds_all: bool = False
@@ -185,6 +194,18 @@ def not_connected(facts: ShardFacts) -> Answer | None:
     return ("False", Reason.DISCONNECTED, f"{_sockets(facts)}: nothing arrives")
 
 
+def feed_mute(facts: ShardFacts) -> Answer | None:
+    """The sockets are open and worth nothing: other accounts shall stream the instruments."""
+    if not facts.mute_reported:
+        return None
+    return (
+        "False",
+        Reason.FEED_MUTE,
+        f"account {facts.account} gets heartbeats and no ticks although the market is open; neither subscribing again "
+        "nor a new connection helped (on an exchange holiday set market_hours to never)",
+    )
+
+
 def redis_fault(facts: ShardFacts) -> Answer | None:
     """What arrives cannot be published."""
     if facts.redis is None:
@@ -207,6 +228,29 @@ def streaming(facts: ShardFacts) -> Answer | None:
 def redis_degraded(facts: ShardFacts) -> Answer | None:
     """Redis does not take what we publish."""
     return None if facts.redis is None else ("True", facts.redis.reason, facts.redis.message)
+
+
+def mute_degraded(facts: ShardFacts) -> Answer | None:
+    """Some socket is mute."""
+    if not facts.sockets_mute:
+        return None
+    return (
+        "True",
+        Reason.FEED_MUTE,
+        f"{facts.sockets_mute} of {facts.sockets_wanted} sockets send heartbeats and no ticks, and the market is open",
+    )
+
+
+def stalled_degraded(facts: ShardFacts) -> Answer | None:
+    """Some instruments are quiet on sockets that flow."""
+    if not facts.stalled:
+        return None
+    return (
+        "True",
+        Reason.INSTRUMENTS_STALLED,
+        f"{facts.stalled:,} of {facts.assigned:,} instruments have been quiet for much longer than is their way; "
+        "they are being subscribed again",
+    )
 
 
 def table_degraded(facts: ShardFacts) -> Answer | None:
@@ -243,9 +287,10 @@ CHECKS: Final[dict[Condition, tuple[Check, ...]]] = {
     Condition.CONNECTED: (no_table, nothing_to_connect, all_open, secret_unusable, token_rejected, waiting_for_slot,
                           lost, connecting),
     Condition.CREDENTIALS_VALID: (secret_unusable, token_rejected, token_accepted, token_untried),
-    Condition.STREAMING: (no_table, nothing_to_connect, redis_fault, not_connected, not_holder, not_confirmed,
-                          streaming),
-    Condition.DEGRADED: (redis_degraded, table_degraded, ledger_degraded, secret_degraded, healthy),
+    Condition.STREAMING: (no_table, feed_mute, nothing_to_connect, redis_fault, not_connected, not_holder,
+                          not_confirmed, streaming),
+    Condition.DEGRADED: (redis_degraded, mute_degraded, table_degraded, ledger_degraded, secret_degraded,
+                         stalled_degraded, healthy),
 }  # fmt: skip
 
 

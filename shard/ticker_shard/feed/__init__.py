@@ -11,8 +11,12 @@ from ticker_shard.feed.events import (
 )
 from ticker_shard.feed.pool import KiteWebSocketPool, OnChange, OnExpect, OnFrame
 from ticker_shard.feed.settings import Credentials, FeedSettings
+from ticker_shard.feed.stalls import StallReport, StallWatch
+from ticker_shard.feed.watchdogs import WATCHDOGS, Action, Signal, Watchdog
 
 __all__ = [
+    "WATCHDOGS",
+    "Action",
     "ChangeKind",
     "CloseReason",
     "Credentials",
@@ -24,6 +28,10 @@ __all__ = [
     "OnExpect",
     "OnFrame",
     "SessionState",
+    "Signal",
     "SocketStatus",
+    "StallReport",
+    "StallWatch",
     "TextKind",
+    "Watchdog",
 ]

@@ -25,6 +25,7 @@ class CloseReason(StrEnum):
     """Why a connection ended or was not made."""
 
     SILENT = "silent"  # no frame within the silence limit
+    MUTE = "mute"  # frames, but no ticks, while the market is open
     CLOSE_FRAME = "close_frame"  # the broker closed in words
     LOST = "lost"  # TCP ended without a close frame
     PROTOCOL_ERROR = "protocol_error"  # bytes that are no WebSocket frame, or a frame too large
@@ -57,6 +58,8 @@ class ChangeKind(StrEnum):
     FAILED = "failed"  # a connection attempt failed; detail: `CloseReason`
     CONFIRMED = "confirmed"  # every wanted instrument of the socket has sent its first packet
     UNCONFIRMED = "unconfirmed"  # instruments joined or left the list of the unconfirmed
+    MUTE = "mute"  # the market is open and nothing flows; detail: what is done about it (`watchdogs.Action`)
+    FLOWING = "flowing"  # a mute socket flows again, or need not
     TEXT = "text"  # a text frame; detail: `TextKind`, text: what it said (not for orders)
 
 
@@ -74,12 +77,16 @@ class FeedChange:
         See `ChangeKind`.
     text
         For people; bounded, redacted.
+    quiet_ns
+        How long before the change a hole began: CLOSED, and MUTE and FLOWING where everything is asked for anew.
+        Otherwise 0.
     """
 
     socket: int
     kind: ChangeKind
     detail: str = ""
     text: str = ""
+    quiet_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +109,15 @@ class SocketStatus:
         Monotonic nanoseconds of the first 403 since the last accepted upgrade or change of credentials.
     opened_ns
         Monotonic nanoseconds of the last accepted upgrade.
+    flowed_ns
+        Monotonic nanoseconds of the last packet that was not an answer, on the present connection.
+    mute_since_ns
+        Since when nothing has flowed although the market is open (monotonic), once that was noticed.
+    mute_reported
+        Neither a subscription nor a new connection helped.
     counts
         Totals since start, all names always present: ``connects``, ``frames``, ``heartbeats``, ``bytes``,
-        ``resubscribed`` (tokens), ``closed_<CloseReason>``, ``text_<TextKind>``.
+        ``resubscribed`` (tokens), ``closed_<CloseReason>``, ``text_<TextKind>``, ``mute_<Action>``.
     """
 
     state: SessionState
@@ -115,6 +128,9 @@ class SocketStatus:
     close_text: str = ""
     rejected_since_ns: int | None = None
     opened_ns: int | None = None
+    flowed_ns: int | None = None
+    mute_since_ns: int | None = None
+    mute_reported: bool = False
     counts: Mapping[str, int] = field(default_factory=dict)
 
     @property

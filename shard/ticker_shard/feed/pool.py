@@ -11,6 +11,8 @@ import asyncio
 import random
 import ssl
 import time
+from collections.abc import Iterable
+from typing import Final
 
 from ticker_shard.feed.events import FeedStatus
 from ticker_shard.feed.placement import Placement, place
@@ -19,8 +21,11 @@ from ticker_shard.feed.settings import Credentials, FeedSettings
 from ticker_shard.feed.shell import SECOND_NS, OnChange, OnExpect, OnFrame, SocketShell
 from ticker_shard.feed.subscriptions import MILLISECOND_NS
 from ticker_shard.ticks.instruments import InstrumentTable
+from ticker_shard.ticks.sessions import MarketHours, MarketPhase, phase_at
 
 __all__ = ["KiteWebSocketPool", "OnChange", "OnExpect", "OnFrame"]
+
+MARKET_LOOK_S: Final = 1.0
 
 
 class KiteWebSocketPool:
@@ -57,6 +62,8 @@ class KiteWebSocketPool:
         self._placement = Placement({})
         self._contracts: dict[int, tuple[str, str, str]] = {}  # by token, of the table in force
         self._next_attempt_ns = 0
+        self._phase = phase_at(0, hours=MarketHours.NEVER)
+        self._market_known = False
         tls = ssl.create_default_context() if settings.url.startswith("wss:") else None
         self._shells = [
             SocketShell(
@@ -75,8 +82,10 @@ class KiteWebSocketPool:
     async def run(self) -> None:
         """Keep the sockets connected until `close`; raises only for a fault of ours."""
         async with asyncio.TaskGroup() as group:
-            for shell in self._shells:
-                group.create_task(shell.run(), name=f"feed-socket-{shell.number}")
+            sockets = [group.create_task(shell.run(), name=f"feed-socket-{shell.number}") for shell in self._shells]
+            market = group.create_task(self._follow_market(), name="feed-market-hours")
+            await asyncio.wait(sockets)
+            market.cancel()
 
     def close(self) -> None:
         """Close every socket with a close frame; `run` returns when they are gone. Idempotent."""
@@ -113,7 +122,7 @@ class KiteWebSocketPool:
         contracts = {row.token: row.identity for row in table.instruments if row is not None}
         before, self._contracts = self._contracts, contracts
         recycled = [token for token in contracts if before.get(token, contracts[token]) != contracts[token]]
-        settings = self._settings
+        settings, now_ns = self._settings, time.monotonic_ns()
         self._placement = place(
             modes,
             before=self._placement.socket_of,
@@ -124,8 +133,25 @@ class KiteWebSocketPool:
             shell.session.want(
                 {token: modes[token] for token, socket in self._placement.socket_of.items() if socket == shell.number},
                 recycled=recycled,
+                now_ns=now_ns,
             )
             shell.poke()
+
+    def ask_again(self, tokens: Iterable[int]) -> None:
+        """Subscribe these once more: they are quiet while their socket flows.
+
+        Parameters
+        ----------
+        tokens
+            Those that are not wanted any more are ignored.
+        """
+        by_socket: dict[int, list[int]] = {}
+        for token in tokens:
+            if (socket := self._placement.socket_of.get(token)) is not None:
+                by_socket.setdefault(socket, []).append(token)
+        for socket, chosen in by_socket.items():
+            self._shells[socket].session.ask_again(chosen)
+            self._shells[socket].poke()
 
     def status(self) -> FeedStatus:
         """All sockets as they are now."""
@@ -136,6 +162,15 @@ class KiteWebSocketPool:
             callback_errors=sum(shell.callback_errors for shell in self._shells),
         )
 
+    @property
+    def phase(self) -> MarketPhase:
+        """Which segments trade; before `run` has looked, none."""
+        return self._phase
+
+    def socket_of(self, token: int) -> int | None:
+        """The socket on which an instrument is placed; nothing for others."""
+        return self._placement.socket_of.get(token)
+
     def tokens_of(self, socket: int) -> list[int]:
         """The instruments placed on one socket.
 
@@ -145,6 +180,18 @@ class KiteWebSocketPool:
             Its number.
         """
         return [token for token, number in self._placement.socket_of.items() if number == socket]
+
+    async def _follow_market(self) -> None:
+        """Tell the sessions which segments trade. Asked every second: the wall clock may be set at any time."""
+        while True:
+            wall_ns = time.time_ns()
+            if not self._market_known or not self._phase.holds(wall_ns):
+                self._market_known = True
+                self._phase = phase_at(wall_ns, hours=self._settings.market_hours)
+                for shell in self._shells:
+                    shell.session.set_market(self._phase.open.tolist(), now_ns=time.monotonic_ns())
+                    shell.poke()
+            await asyncio.sleep(MARKET_LOOK_S)
 
     async def _spaced(self) -> None:
         now_ns = time.monotonic_ns()

@@ -5,7 +5,8 @@ arrived is a packet, and the broker sends one cached packet per token for every 
 is wanted and what has come are compared again and again (`ticker_shard.feed.subscriptions`).
 
 A socket that looks open may be dead: the broker sends something at least every second or two, so silence for
-`FeedSettings.silence_ms` ends the connection. Frames that cannot be understood never do.
+`FeedSettings.silence_ms` ends the connection. One that sends heartbeats and nothing else while the market is open is
+mute: `ticker_shard.feed.watchdogs` says what is done then. Frames that cannot be understood end nothing.
 
 =================  =======================================================================================
 upgrade answer     what it means, what is done
@@ -24,7 +25,7 @@ nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from random import Random
@@ -37,6 +38,8 @@ from ticker_shard.feed.messages import read_text
 from ticker_shard.feed.settings import Credentials, FeedSettings
 from ticker_shard.feed.subscriptions import DOUBLINGS_MAX, MILLISECOND_NS, Outgoing, Subscriptions
 from ticker_shard.feed.transitions import Cause, next_state
+from ticker_shard.feed.watchdogs import Action, FlowWatch
+from ticker_shard.ticks.instruments import segment_of
 
 HEARTBEAT_BYTES_MAX: Final = 1  # a frame that cannot even hold a packet count
 CLOSE_TEXT_CHARS_MAX: Final = 200
@@ -46,6 +49,7 @@ COUNTS: Final = (
     "connects", "frames", "heartbeats", "bytes", "resubscribed",
     *(f"closed_{reason}" for reason in CloseReason),
     *(f"text_{kind}" for kind in TextKind),
+    *(f"mute_{action}" for action in Action),
 )  # fmt: skip
 
 
@@ -54,6 +58,7 @@ class BinaryKind(Enum):
 
     HEARTBEAT = auto()
     TICKS = auto()
+    TICKS_AGAIN = auto()  # the first after a mute spell: what was missed is to be asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,7 @@ class Change:
     kind: ChangeKind
     detail: str = ""
     text: str = ""
+    quiet_ns: int = 0
 
 
 _NOTHING: Final = Outgoing()
@@ -98,6 +104,8 @@ class KiteSession:
         self._frame_ns = 0
         self._ticks_ns = 0
         self._subscriptions = Subscriptions(settings)
+        self._flow = FlowWatch(settings)
+        self._market: Sequence[bool] | None = None  # by segment; before anybody said so, none is open
         self._listed: frozenset[int] = frozenset()
         self._announced = False
 
@@ -124,6 +132,9 @@ class KiteSession:
             close_text=self._close_text,
             rejected_since_ns=self._rejected_since_ns,
             opened_ns=self._opened_ns,
+            flowed_ns=self._flow.flowed_ns,
+            mute_since_ns=self._flow.mute_since_ns,
+            mute_reported=self._flow.reported,
             counts=dict(self._counts),
         )
 
@@ -134,7 +145,7 @@ class KiteSession:
 
     # -- wishes ------------------------------------------------------------------------------------------------------
 
-    def want(self, instruments: Mapping[int, Mode], *, recycled: Collection[int] = ()) -> None:
+    def want(self, instruments: Mapping[int, Mode], *, recycled: Collection[int] = (), now_ns: int) -> None:
         """Stream these tokens in these modes and nothing else; `outgoing` then holds the difference.
 
         Parameters
@@ -147,6 +158,16 @@ class KiteSession:
         self._subscriptions.want(instruments, recycled=recycled)
         self._announced = False
         self._relist()
+        self._watch_flow(now_ns)
+
+    def ask_again(self, tokens: Collection[int]) -> None:
+        """Subscribe these once more, and expect them: they have gone quiet while others flow."""
+        self._subscriptions.ask_again(tokens)
+
+    def set_market(self, is_open: Sequence[bool], *, now_ns: int) -> None:
+        """Which segments trade from now on, by segment number."""
+        self._market = is_open
+        self._watch_flow(now_ns)
 
     def set_credentials(self, credentials: Credentials, *, now_ns: int) -> None:
         """Use these from the next upgrade on, or at once where that costs nothing; the same again changes nothing.
@@ -193,6 +214,7 @@ class KiteSession:
         self._opened_ns = self._frame_ns = self._ticks_ns = now_ns
         self._rejected_since_ns = None
         self._forget_connection()
+        self._flow.connected(now_ns=now_ns)
         self._changes.append(Change(ChangeKind.OPENED))
 
     def refused(self, status: int, *, now_ns: int, text: str = "") -> None:
@@ -226,13 +248,13 @@ class KiteSession:
         assert self._opened_ns is not None
         if self._frame_ns - self._opened_ns >= self._settings.stable_ms * MILLISECOND_NS:
             self._failures = 0  # it carried frames for long enough: whatever failed before is over
-        self._closed(reason, text)
+        self._closed(reason, text, quiet_ns=now_ns - self._flow.sure_ns(self._frame_ns))
         self._back_off(now_ns)
 
     # -- receiving ---------------------------------------------------------------------------------------------------
 
-    def receive_binary(self, size: int, *, now_ns: int) -> BinaryKind:
-        """A binary frame of so many bytes came."""
+    def receive_binary(self, size: int, *, packets: int = 1, now_ns: int) -> BinaryKind:
+        """A binary frame of so many bytes came, which says that it has so many packets."""
         self._frame_ns = now_ns
         counts = self._counts
         counts["frames"] += 1
@@ -241,7 +263,12 @@ class KiteSession:
             counts["heartbeats"] += 1
             return BinaryKind.HEARTBEAT
         self._ticks_ns = now_ns
-        return BinaryKind.TICKS
+        if not self._flow.received(packets, now_ns=now_ns):
+            return BinaryKind.TICKS
+        # What changed meanwhile and does not change again is known to the broker's cache alone.
+        self._subscriptions.ask_again()
+        self._changes.append(Change(ChangeKind.FLOWING, quiet_ns=self._flow.asked_for_all(now_ns=now_ns)))
+        return BinaryKind.TICKS_AGAIN
 
     def receive_text(self, payload: bytes, *, now_ns: int) -> TextKind:
         """A text frame came; whatever it holds, it is an event and a sign of life."""
@@ -275,6 +302,8 @@ class KiteSession:
                 due = [self._frame_ns + settings.silence_ms * MILLISECOND_NS]
                 if (repeat_ns := self._subscriptions.next_due_ns) is not None:
                     due.append(repeat_ns)
+                if (flow_ns := self._flow.due_ns) is not None:
+                    due.append(flow_ns)
                 if self._used != self._credentials:
                     due.append(self._ticks_ns + settings.recycle_quiet_ms * MILLISECOND_NS)
                 return min(due)
@@ -294,6 +323,8 @@ class KiteSession:
                     return
                 if self._used != self._credentials and self._recycle_if_idle(now_ns):
                     return
+                if self._climb(now_ns):
+                    return
                 self._subscriptions.repeat(now_ns=now_ns)
                 self._relist()
             case SessionState.BACKING_OFF | SessionState.RATE_LIMITED if now_ns >= self._resume_ns:
@@ -309,6 +340,8 @@ class KiteSession:
             return _NOTHING
         outgoing = self._subscriptions.outgoing(now_ns=now_ns)
         self._counts["resubscribed"] += outgoing.repeated
+        if outgoing.asked:
+            self._flow.asked(outgoing.asked, now_ns=now_ns)
         self._relist()
         self._announce()
         return outgoing
@@ -322,10 +355,11 @@ class KiteSession:
         self._note_close(reason, text)
         self._changes.append(Change(ChangeKind.FAILED, reason, self._close_text))
 
-    def _closed(self, reason: CloseReason, text: str) -> None:
+    def _closed(self, reason: CloseReason, text: str, *, quiet_ns: int = 0) -> None:
         self._note_close(reason, text)
         self._forget_connection()
-        self._changes.append(Change(ChangeKind.CLOSED, reason, self._close_text))
+        self._flow.disconnected()
+        self._changes.append(Change(ChangeKind.CLOSED, reason, self._close_text, quiet_ns))
 
     def _note_close(self, reason: CloseReason, text: str) -> None:
         self._last_close = reason
@@ -349,8 +383,36 @@ class KiteSession:
         if self._used == self._credentials or not (other_key or idle):
             return False
         self._move(Cause.CREDENTIALS)
-        self._closed(CloseReason.CREDENTIALS, "other API key" if other_key else "no ticks; proving the new token")
+        text = "other API key" if other_key else "no ticks; proving the new token"
+        self._closed(CloseReason.CREDENTIALS, text, quiet_ns=now_ns - self._flow.sure_ns(self._frame_ns))
         return True
+
+    def _watch_flow(self, now_ns: int) -> None:
+        tokens, market = self._subscriptions.tokens, self._market
+        trading = sum(market[segment_of(token)] for token in tokens) if market is not None else 0
+        if self._flow.watch(trading, wanted=len(tokens), now_ns=now_ns):
+            self._changes.append(Change(ChangeKind.FLOWING))
+
+    def _climb(self, now_ns: int) -> bool:
+        """Take the next step against muteness if it is due; whether it cost the connection."""
+        reported = self._flow.reported
+        action = self._flow.act(now_ns=now_ns)
+        if action is None:
+            if reported and not self._flow.reported:
+                self._changes.append(Change(ChangeKind.FLOWING))
+            return False
+        text = f"{(now_ns - self._flow.whole_ns) // MILLISECOND_NS} ms without a tick although the market is open"
+        self._counts[f"mute_{action}"] += 1
+        match action:
+            case Action.RESUBSCRIBE:
+                self._subscriptions.ask_again()
+                self._changes.append(Change(ChangeKind.MUTE, action, text, self._flow.asked_for_all(now_ns=now_ns)))
+            case Action.RECONNECT:
+                self._changes.append(Change(ChangeKind.MUTE, action, text))
+                self.lost(CloseReason.MUTE, now_ns=now_ns, text=text)
+            case Action.REPORT:
+                self._changes.append(Change(ChangeKind.MUTE, action, text))
+        return action is Action.RECONNECT
 
     def _relist(self) -> None:
         listed = self._subscriptions.listed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ticker_crds.constants import INSTRUMENTS_PER_SOCKET_MAX, SOCKETS_MAX
+from ticker_shard.ticks.sessions import MarketHours
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,11 @@ class FeedSettings:
     silence_ms
         No frame of any sort for so long: the connection is dead. The broker sends something every second or two;
         other clients give up after 5 s.
+    mute_ms
+        Frames, but no packet that was not asked for, for so long while the market is open: subscribe again, then a new
+        connection, then a report (`ticker_shard.feed.watchdogs`). A socket with a slower rhythm is given longer.
+    market_hours
+        Who says whether the market is open.
     confirm_ms
         An instrument without its first packet for so long is subscribed again; the wait doubles with each
         repetition up to `confirm_max_ms`.
@@ -47,6 +53,8 @@ class FeedSettings:
     sockets: int = 1
     instruments_per_socket: int = INSTRUMENTS_PER_SOCKET_MAX
     silence_ms: int = 7_000
+    mute_ms: int = 12_000
+    market_hours: MarketHours = MarketHours.SCHEDULE
     confirm_ms: int = 3_000
     confirm_max_ms: int = 60_000
     confirm_attempts: int = 3
@@ -66,7 +74,7 @@ class FeedSettings:
         assert 0 < self.confirm_ms <= self.confirm_max_ms, self
         assert 0 < self.backoff_ms <= self.backoff_max_ms, self
         assert 0 < self.rate_limited_ms[0] <= self.rate_limited_ms[1], self
-        assert min(self.silence_ms, self.chunk, self.confirm_attempts, self.connect_timeout_ms) > 0, self
+        assert min(self.silence_ms, self.mute_ms, self.chunk, self.confirm_attempts, self.connect_timeout_ms) > 0, self
 
 
 @dataclass(frozen=True, slots=True)

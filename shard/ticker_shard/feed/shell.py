@@ -202,7 +202,7 @@ class SocketShell:
     def _tell(self) -> None:
         for change in self.session.drain_changes():
             try:
-                self._on_change(FeedChange(self.number, change.kind, change.detail, change.text))
+                self._on_change(FeedChange(self.number, change.kind, change.detail, change.text, change.quiet_ns))
             except Exception as error:  # whatever it is, the socket must not pay for it
                 self._callback_failed("changes", error)
 
@@ -230,8 +230,12 @@ class SocketShell:
         session = self.session
         if connection is not self._connection or session.state is not SessionState.OPEN:
             return
-        if session.receive_binary(len(payload), now_ns=time.monotonic_ns()) is BinaryKind.HEARTBEAT:
+        packets = int.from_bytes(payload[:2], "big")
+        kind = session.receive_binary(len(payload), packets=packets, now_ns=time.monotonic_ns())
+        if kind is BinaryKind.HEARTBEAT:
             return
+        if kind is BinaryKind.TICKS_AGAIN:
+            self._send()
         try:
             confirmed = list(self._on_frame(payload, time.time_ns()))
         except Exception as error:

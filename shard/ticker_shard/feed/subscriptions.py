@@ -32,12 +32,15 @@ class Outgoing:
         Tokens asked for anew: before `messages` leave, whoever reads packets must look for these.
     messages
         Texts, one frame each.
+    asked
+        How many tokens are asked for; the broker answers each.
     repeated
-        How many tokens are asked for again.
+        How many of them are asked for again.
     """
 
     expect: tuple[int, ...] = ()
     messages: tuple[bytes, ...] = ()
+    asked: int = 0
     repeated: int = 0
 
 
@@ -65,11 +68,17 @@ class Subscriptions:
         self._confirmed: dict[int, Mode] = {}
         self._waiting: dict[int, _Waiting] = {}
         self._again: list[int] = []
+        self._renew: set[int] = set()
 
     @property
     def wanted(self) -> int:
         """Number of wanted tokens."""
         return len(self._wanted)
+
+    @property
+    def tokens(self) -> Collection[int]:
+        """The wanted tokens."""
+        return self._wanted.keys()
 
     @property
     def missing(self) -> list[int]:
@@ -103,6 +112,11 @@ class Subscriptions:
         self._confirmed.clear()
         self._waiting.clear()
         self._again.clear()
+        self._renew.clear()
+
+    def ask_again(self, tokens: Collection[int] | None = None) -> None:
+        """Put these (or everything) into the next `outgoing`, although they have come: they have gone quiet."""
+        self._renew.update(self._asked_for if tokens is None else tokens)
 
     def confirm(self, tokens: Iterable[int]) -> bool:
         """The first packet of the wanted mode came for these; whether any of them was waited for."""
@@ -136,7 +150,9 @@ class Subscriptions:
         fresh = {token: mode for token, mode in wanted.items() if token not in asked_for}
         changed = {token: mode for token, mode in wanted.items() if asked_for.get(token, mode) is not mode}
         again = {token: wanted[token] for token in self._again if token in self._waiting and token not in changed}
+        renewed = {token: wanted[token] for token in sorted(self._renew) if asked_for.get(token) is wanted.get(token)}
         self._again.clear()
+        self._renew.clear()
         due_ns = now_ns + self._settings.confirm_ms * MILLISECOND_NS
         for token, mode in (fresh | changed).items():
             asked_for[token] = mode
@@ -147,7 +163,8 @@ class Subscriptions:
         # because the broker starts every new token in quote mode.
         messages = [
             *unsubscribe_messages(gone, chunk=chunk),
-            *subscribe_messages(fresh | again, chunk=chunk),
+            *subscribe_messages(fresh | again | renewed, chunk=chunk),
             *mode_messages(changed, chunk=chunk),
         ]
-        return Outgoing((*fresh, *changed), tuple(messages), len(again))
+        asked = len(fresh) + len(changed) + len(again | renewed)
+        return Outgoing((*fresh, *changed, *renewed), tuple(messages), asked=asked, repeated=len(again | renewed))

@@ -69,6 +69,11 @@ class InstrumentState:
         """The table whose slots these are."""
         return self._table
 
+    @property
+    def received_ns(self) -> NDArray[np.int64]:
+        """(capacity,) wall clock nanoseconds at which the newest row of the slot came; to be read only."""
+        return self._received_ns
+
     def configure(self, table: InstrumentTable) -> None:
         """Go over to `table`: what stays keeps its row, a slot that changes hands is emptied.
 

@@ -1,0 +1,116 @@
+"""One shard as a child process on a broker that says nothing while it looks alive: what is noticed, done and shown.
+
+The limits are far below their defaults and the market is declared open, so that a story takes seconds at any hour.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.support.shard import (
+    ShardFolder,
+    ShardProcess,
+    a_table,
+    free_channels,
+    last_rows,
+    listed_instruments,
+    shard_process,
+)
+from tests.support.shard_checks import differences
+from tests.support.simulator import SimulatorProcess, simulator
+from ticker_client.keys import gaps_key
+from ticker_crds import AssignmentTable
+
+CHANNEL = "ticker:equity"
+KEY, TOKEN = "simkey1", "simtoken1"
+MUTE_MS = 1_500
+LONG_S = 40.0  # far above anything that is waited for: the machine may be busy
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[SimulatorProcess]:
+    # Fast enough that a socket with 40 instruments is never quiet for a third of the limit.
+    with simulator(seed=12, day="2026-11-20", ticks_per_second=600, heartbeat_ms=300) as running:
+        yield running
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as connected:
+        connected.delete(gaps_key(CHANNEL))
+        free_channels(connected, (CHANNEL,))
+        yield connected
+
+
+@pytest.fixture
+def table(sim: SimulatorProcess) -> AssignmentTable:
+    rows = [row for row in listed_instruments(sim) if row.segment == "NSE"][:40]
+    return a_table(1, [row.assigned(CHANNEL) for row in rows])
+
+
+@pytest.fixture
+def shard(
+    tmp_path: Path, sim: SimulatorProcess, redis_url: str, client: redis.Redis, table: AssignmentTable
+) -> Iterator[ShardProcess]:
+    folder = ShardFolder(tmp_path / "acc1")
+    folder.create()
+    folder.give_token(KEY, TOKEN)
+    folder.assign(table)
+    url_file = tmp_path / "redis-url"
+    url_file.write_text(redis_url)
+    settings = {"mute_ms": MUTE_MS, "market_hours": "always", "drain_deadline_s": 0.5, "confirm_after_s": 3}
+    with shard_process(folder, redis_url_file=url_file, ticker_url=sim.ws, **settings) as running:
+        running.await_acknowledged(1, within_s=LONG_S)
+        yield running
+    sim.control.heal()
+    sim.control.resume()
+
+
+def gap_records(client: redis.Redis) -> list[dict[str, Any]]:
+    return [json.loads(record[b"gap"]) for _, record in client.xrange(gaps_key(CHANNEL))]
+
+
+def wrong_rows(sim: SimulatorProcess, client: redis.Redis, table: AssignmentTable) -> list[str]:
+    """Every difference between Redis and the simulator's record; missing rows included."""
+    sent, rows = sim.control.stats(api_key=KEY).tokens, last_rows(client, CHANNEL)
+    return [
+        f"{instrument.symbol}: {text}"
+        for instrument in table.instruments
+        for text in differences(sent[instrument.token].row, rows.get(instrument.symbol, {}))
+    ]
+
+
+def metric(shard: ShardProcess, name: str) -> float:
+    """The value of one series; 0 where it is not shown."""
+    for line in shard.get("/metrics")[1].splitlines():
+        if line.startswith(f"{name} "):
+            return float(line.split()[-1])
+    return 0.0
+
+
+def test_a_mute_feed_climbs_the_ladder_is_reported_and_forgiven(
+    shard: ShardProcess, sim: SimulatorProcess, client: redis.Redis, table: AssignmentTable
+) -> None:
+    sim.control.fault("mute", api_key=KEY)
+
+    assert "1 of 1 sockets" in shard.await_condition("Degraded", "True", "FeedMute", within_s=LONG_S)
+    message = shard.await_condition("Streaming", "False", "FeedMute", within_s=LONG_S)
+    assert "although the market is open" in message
+    for step in ("resubscribe", "reconnect", "report"):
+        assert metric(shard, f'tickershard_feed_events_total{{event="mute_{step}"}}') >= 1, step
+    assert metric(shard, "tickershard_sockets_mute") == 1
+
+    sim.control.heal()
+    shard.await_condition("Streaming", "True", "Streaming", within_s=LONG_S)
+    shard.await_condition("Degraded", "False", "Healthy", within_s=LONG_S)
+    assert metric(shard, "tickershard_sockets_mute") == 0
+    assert sim.control.pause(finish=True)
+    shard.wait_until(lambda: not wrong_rows(sim, client, table), "Redis holds what was sent", within_s=LONG_S)
+    shard.wait_until(lambda: bool(gap_records(client)), "the hole has a record", within_s=LONG_S)
+    assert all(record["cause"].startswith("mute") for record in gap_records(client)), gap_records(client)
