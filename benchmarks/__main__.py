@@ -22,7 +22,17 @@ from rich.table import Table
 from benchmarks.machine import machine
 from benchmarks.results import SEED, Result, Verdict, shown
 
-MEASUREMENTS: Final = ("decode", "end_to_end", "memory_shard", "memory_operator", "plan")
+MEASUREMENTS: Final = (
+    "decode",
+    "receive",
+    "end_to_end",
+    "latency",
+    "cost",
+    "burst",
+    "start",
+    "memory_operator",
+    "plan",
+)
 OUTPUT: Final = Path("build/bench.json")
 STYLES: Final = {Verdict.GOAL: "green", Verdict.GATE: "yellow", Verdict.MISSED: "bold red", Verdict.NONE: ""}
 

@@ -9,8 +9,8 @@ Run as a process with Redis's port, a channel and the channel's encoding; it is 
 
 A *row* is one tick of one instrument; a row that was only priced again (its ``priced_at`` is later) is counted apart,
 because nobody sent it. Rows carry the step of the frame that they came in as total buy quantity (`benchmarks.frames`).
-Messages are numbered without holes; numbers that never came are counted, and with ``--frames`` so is every row that is
-older than what its instrument had before.
+Messages are numbered without holes, and numbers that never came are counted. With ``--frames`` a row is *fresh* when
+its step is above its instrument's newest, and *backwards* when it is below; only fresh rows belong to a frame.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Counts:
     priced: int = 0
     unpriced: int = 0
     missing: int = 0
+    fresh: int = 0
     backwards: int = 0
     last_ns: int = 0
 
@@ -167,17 +168,17 @@ class Newest:
         self._tokens: dict[int, int] = {}
         self._steps = np.zeros(0, np.int64)
 
-    def take(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> int:
-        """Take rows in their order; how many were older than what was there."""
+    def take(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+        """Take rows in their order; the steps of the fresh ones, and how many were older than what was there."""
         place = np.array([self._tokens.setdefault(token, len(self._tokens)) for token in tokens.tolist()])
-        self._steps = np.append(self._steps, np.zeros(len(self._tokens) - len(self._steps), np.int64))
+        self._steps = np.append(self._steps, np.full(len(self._tokens) - len(self._steps), -1, np.int64))
         order = np.argsort(place, kind="stable")  # an instrument's rows side by side, in their order
         place, steps = place[order], steps[order]
         before = self._steps[place]
         again = np.flatnonzero(place[1:] == place[:-1]) + 1
         before[again] = np.maximum(before[again], steps[again - 1])
         np.maximum.at(self._steps, place, steps)
-        return int(np.count_nonzero(steps < before))
+        return steps[steps > before], int(np.count_nonzero(steps < before))
 
     def by_token(self) -> dict[int, int]:
         """Token → step."""
@@ -219,9 +220,10 @@ class Drain:
         counts.payload_bytes += len(payload)
         self._reader.count(payload, counts)
         if self._follow_frames:
-            tokens, steps = self._reader.rows(payload)
-            counts.backwards += self._newest.take(tokens, steps)
-            for step, rows in zip(*(found.tolist() for found in np.unique(steps, return_counts=True)), strict=True):
+            fresh, backwards = self._newest.take(*self._reader.rows(payload))
+            counts.fresh += len(fresh)
+            counts.backwards += backwards
+            for step, rows in zip(*(found.tolist() for found in np.unique(fresh, return_counts=True)), strict=True):
                 seen = self._frames.setdefault(step, [0, counts.last_ns, 0])
                 seen[0] += rows
                 seen[2] = counts.last_ns

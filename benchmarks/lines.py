@@ -10,7 +10,7 @@ import datetime as dt
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,12 +62,12 @@ class Line:
 
     def flood(self, *, seconds: float, packets: int) -> Flood:
         """Send as fast as the line takes it for `seconds`; what the subscriber got of it."""
-        before = self.drain.settle()
-        books_before = self._books(at_least=0)
+        before = self.drain.counts()
+        books_before = self._books(received=0)
         sent = self.broker.tell("flood", self.key, seconds=seconds, packets=packets)
-        after = self.drain.settle()
         ticks = sent["frames"] * packets
-        books = self._books(at_least=books_before.get("received", 0) + ticks)
+        books = self._books(received=books_before.get("received", 0) + ticks)
+        after = self._settled()
         return Flood(
             sent=ticks,
             seconds=(after["last_ns"] - sent["started_ns"]) / NS_PER_S,
@@ -78,8 +78,83 @@ class Line:
             balanced=bool(books.get("balanced", True)),
         )
 
-    def _books(self, *, at_least: int) -> dict[str, Any]:
-        return {} if self.shard is None else stage.ledger_of(self.shard, at_least=at_least)
+    def pace(
+        self, *, rate: float, seconds: float, packets: int, when_sent: Callable[[], object] = lambda: None
+    ) -> Paced:
+        """Send on schedule; how long after its scheduled time each frame was complete at the subscriber.
+
+        Parameters
+        ----------
+        rate, seconds, packets
+            Ticks a second, for how long, and how many in a frame.
+        when_sent
+            Called when the last frame has been sent, before waiting for what is under way.
+        """
+        self.drain.frames()
+        before, books_before = self.drain.counts(), self._books(received=0)
+        sent = self.broker.tell("pace", self.key, rate=rate, seconds=seconds, packets=packets)
+        when_sent()
+        ticks = sent["frames"] * packets
+        books = self._books(received=books_before.get("received", 0) + ticks)
+        after = self._settled()
+        seen = self.drain.frames()
+        due_ns, interval_ns = sent["started_ns"], sent["interval_ns"]
+        steps = range(sent["first"], sent["first"] + sent["frames"])
+        arrived = [(number, seen[step][-1]) for number, step in enumerate(steps) if step in seen]
+        return Paced(
+            sent=ticks,
+            frames=sent["frames"],
+            latencies_us=tuple((last_ns - due_ns - number * interval_ns) / 1e3 for number, last_ns in arrived),
+            delivered=after["fresh"] - before["fresh"],
+            priced=after["priced"] - before["priced"],
+            missing=after["missing"] - before["missing"],
+            backwards=after["backwards"] - before["backwards"],
+            conflated=books.get("conflated", 0) - books_before.get("conflated", 0),
+            balanced=bool(books.get("balanced", True)),
+            sender_late_us=sent["late_p99_ns"] / 1e3,
+        )
+
+    def _settled(self) -> dict[str, int]:
+        """Everything has arrived; the shard's books are read before, and say that nothing is under way."""
+        return self.drain.settle(quiet_s=stage.QUIET_S if self.shard is None else stage.QUIET_ACCOUNTED_S)
+
+    def _books(self, *, received: int) -> dict[str, Any]:
+        return {} if self.shard is None else stage.ledger_of(self.shard, received=received)
+
+
+@dataclass(frozen=True)
+class Paced:
+    """Frames sent on schedule, and when the subscriber had the last row of each.
+
+    Attributes
+    ----------
+    sent, frames
+        Ticks and frames.
+    latencies_us
+        Of the frames of which anything arrived; the others were conflated away whole.
+    delivered, priced, missing, backwards
+        At the subscriber: fresh rows, rows with Greeks, message numbers that never came, rows out of order.
+    conflated, balanced
+        The shard's books.
+    sender_late_us
+        99th percentile of how late the broker itself had a frame in the socket.
+    """
+
+    sent: int
+    frames: int
+    latencies_us: tuple[float, ...]
+    delivered: int
+    priced: int
+    missing: int
+    backwards: int
+    conflated: int
+    balanced: bool
+    sender_late_us: float
+
+    @property
+    def sound(self) -> bool:
+        """Nothing lost without a word, nothing out of order."""
+        return self.balanced and not self.missing and not self.backwards
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from benchmarks.market import EXPIRY_DAYS, Market, make_market
 from tests.support.redis_server import RedisServer
@@ -30,6 +31,7 @@ from ticker_crds import AssignedInstrument, AssignmentTable, Channel, Encoding, 
 from ticker_crds.constants import INSTRUMENTS_PER_SOCKET_MAX
 
 QUIET_S: Final = 1.0  # no message for so long: everything has arrived
+QUIET_ACCOUNTED_S: Final = 0.3  # where the books say that nothing is under way
 SETTLE_S: Final = 60.0
 WARM_S: Final = 120.0
 JIFFIES_PER_S: Final = os.sysconf("SC_CLK_TCK")
@@ -118,11 +120,11 @@ class DrainProcess:
         """Step → (rows, first arrival, last arrival) since the last time."""
         return {step: (rows, first, last) for step, rows, first, last in self.asked.ask("frames")}
 
-    def settle(self) -> dict[str, int]:
-        """Wait until nothing comes any more; the counts then."""
+    def settle(self, *, quiet_s: float = QUIET_S) -> dict[str, int]:
+        """Wait until nothing has come for `quiet_s`; the counts then."""
         deadline = time.monotonic() + SETTLE_S
         since, before = time.monotonic_ns(), self.counts()
-        while time.monotonic_ns() - max(since, before["last_ns"]) < QUIET_S * NS_PER_S:
+        while time.monotonic_ns() - max(since, before["last_ns"]) < quiet_s * NS_PER_S:
             assert time.monotonic() < deadline, f"messages still come after {SETTLE_S:.0f} s: {before}"
             time.sleep(0.05)
             before = self.counts()
@@ -194,6 +196,15 @@ def shard(
     **settings: object,
 ) -> Iterator[ShardProcess]:
     """A real shard of its own account on the whole market; its API key is the account's name."""
+    folder = prepared(work, account, server=server, instruments=instruments, encoding=encoding, greeks=greeks)
+    with running(folder, url=url, instruments=instruments, **settings) as process:
+        yield process
+
+
+def prepared(
+    work: Path, account: str, *, server: RedisServer, instruments: int, encoding: Encoding, greeks: bool = True
+) -> ShardFolder:
+    """The account's folder, and channels that nobody holds."""
     (work / "redis-url").write_text(server.url)
     market = make_market(instruments, today=dt.datetime.now(dt.UTC).date())
     table = assignment(market, account=account, encoding=encoding, greeks=greeks)
@@ -203,22 +214,29 @@ def shard(
     folder.give_token(account, "benchtoken")
     with server.client() as client:
         free_channels(client, [channel.name for channel in table.channels], member=f"default.{account}")
+    return folder
+
+
+@contextmanager
+def running(folder: ShardFolder, *, url: str, instruments: int, **settings: object) -> Iterator[ShardProcess]:
+    """The process on a prepared folder, with as many sockets as the instruments need."""
     sockets = -(-instruments // INSTRUMENTS_PER_SOCKET_MAX)
+    redis_url_file = folder.path.parent / "redis-url"
     with shard_process(
-        folder, redis_url_file=work / "redis-url", ticker_url=url, sockets=sockets, **{**ENGINE, **settings}
+        folder, redis_url_file=redis_url_file, ticker_url=url, sockets=sockets, **{**ENGINE, **settings}
     ) as process:
         yield process
 
 
-def ledger_of(process: ShardProcess, *, at_least: int, name: str = "received") -> dict[str, Any]:
-    """The shard's books, once they hold at least so many and nothing is in flight; the report comes each second."""
+def ledger_of(process: ShardProcess, *, received: int) -> dict[str, Any]:
+    """The shard's books, once they hold so many received and nothing is in flight; a report comes each second."""
     found: dict[str, Any] = {}
 
     def settled() -> bool:
         found.update(process.folder.status().get("ledger", {}))
-        return found.get(name, 0) >= at_least and not found["in_flight"]
+        return found.get("received", 0) >= received and not found["in_flight"]
 
-    process.wait_until(settled, f"{at_least:,} {name} in the ledger", within_s=30)
+    process.wait_until(settled, f"{received:,} received, none in flight", within_s=SETTLE_S)
     return found
 
 
@@ -249,6 +267,44 @@ class CpuMeter:
         """Percent of a core since the start, in the order of the processes."""
         elapsed = time.monotonic() - self._started
         return [(cpu_s(pid) - before) / elapsed * 100 for pid, before in zip(self._pids, self._before, strict=True)]
+
+
+class Sampler:
+    """Looks at something at regular times, in a thread, while the block runs.
+
+    Parameters
+    ----------
+    look
+        Answers a number.
+    every_s
+        How often.
+
+    Attributes
+    ----------
+    seen
+        (seconds since the start, number).
+    """
+
+    def __init__(self, look: Callable[[], float], *, every_s: float = 1.0) -> None:
+        self.seen: list[tuple[float, float]] = []
+        self._look, self._every_s = look, every_s
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        started = time.monotonic()
+        while True:
+            self.seen.append((time.monotonic() - started, self._look()))
+            if self._over.wait(self._every_s):
+                return
 
 
 assert EXPIRY_DAYS > 7, "an expiry near the measurement would make the options' time to expiry matter"

@@ -112,7 +112,11 @@ def test_figures_are_shown_with_the_digits_that_count(number: float | None, text
 def test_rows_older_than_what_their_instrument_had_are_counted_within_a_message_too() -> None:
     newest = Newest()
 
-    assert newest.take(np.array([7, 8, 7]), np.array([1, 1, 2])) == 0
-    assert newest.take(np.array([7, 7, 8]), np.array([3, 2, 1])) == 1, "3 then 2 of one instrument"
-    assert newest.take(np.array([8, 9]), np.array([0, 1])) == 1, "8 had 1 before"
-    assert newest.by_token() == {7: 3, 8: 1, 9: 1}
+    def take(tokens: list[int], steps: list[int]) -> tuple[list[int], int]:
+        fresh, backwards = newest.take(np.array(tokens), np.array(steps))
+        return sorted(fresh.tolist()), backwards
+
+    assert take([7, 8, 7], [1, 1, 2]) == ([1, 1, 2], 0)
+    assert take([7, 7, 8], [3, 2, 1]) == ([3], 1), "3 then 2 of one instrument; 8 repeats what it had"
+    assert take([8, 9], [0, 0]) == ([0], 1), "8 had 1 before; the first of an instrument is fresh"
+    assert newest.by_token() == {7: 3, 8: 1, 9: 0}
