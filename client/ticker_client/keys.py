@@ -25,6 +25,11 @@ def numbers_key(channel: str) -> str:
     return f"{{{channel}}}:seq"
 
 
+def owners_key(channel: str) -> str:
+    """Hash: field of the last values → ``<namespace>.<account>`` that took it last; that account deletes it."""
+    return f"{{{channel}}}:owners"
+
+
 def gaps_key(channel: str) -> str:
     """Stream of gap records, capped."""
     return f"{{{channel}}}:gaps"

@@ -107,7 +107,7 @@ async def test_an_accepted_call_writes_publishes_and_names_the_call_before(door,
         listener.subscribe(CHANNEL)
         listener.get_message(timeout=1)
         call = a_call(9, state=LEAVING, deletes=("NFO:GONE",), gaps=(b'{"g":1}',))
-        assert await door.exchange([call]) == [Accepted(previous_n=7)]
+        assert await door.exchange([call]) == [Accepted(previous_n=7, run_n=8)]
         assert client.hgetall(last_values_key(CHANNEL)) == {b"NFO:X0": b"1"}
         assert listener.get_message(timeout=1)["data"] == b"m1"
         assert [entry for _, entry in client.xrange(gaps_key(CHANNEL))] == [{b"gap": b'{"g":1}'}]
@@ -119,7 +119,7 @@ async def test_a_number_that_somebody_spoiled_is_no_number_and_no_end(door, redi
     with redis.Redis.from_url(redis_url) as client:
         client.hset(FENCE, "n", "spoiled")
 
-    assert await door.exchange([a_call(8)]) == [Accepted(previous_n=0)]
+    assert await door.exchange([a_call(8)]) == [Accepted(previous_n=0, run_n=8)]
 
 
 async def test_a_beat_publishes_nothing(door, redis_url):
@@ -128,7 +128,7 @@ async def test_a_beat_publishes_nothing(door, redis_url):
         listener.subscribe(CHANNEL)
         listener.get_message(timeout=1)
 
-        assert await door.exchange([fence.Call(CHANNEL, 5, "a/1", 8, ACTIVE, 3)]) == [Accepted(7)]
+        assert await door.exchange([fence.Call(CHANNEL, 5, "a/1", 8, ACTIVE, 3)]) == [Accepted(7, run_n=8)]
         assert listener.get_message(timeout=0.05) is None
 
 
@@ -242,7 +242,7 @@ async def test_a_missing_script_is_loaded_once_and_the_request_sent_again(door, 
 
         answers = await door.exchange([a_call(8), a_call(9, price="2")])
 
-        assert answers == [Accepted(7), Accepted(8)]
+        assert answers == [Accepted(7, run_n=8), Accepted(8, run_n=8)]
         assert client.hget(last_values_key(CHANNEL), "NFO:X0") == b"2"
         assert client.script_exists(CALL.digest) == [True]
 
@@ -265,7 +265,7 @@ async def test_a_time_out_leaves_the_fate_open_and_ends_the_connection(redis_url
 
 @pytest.mark.parametrize(
     ("setting", "value", "kind"),
-    [("maxmemory", "1", TroubleKind.OUT_OF_MEMORY), ("min-replicas-to-write", "1", TroubleKind.REFUSED)],
+    [("maxmemory", "1", TroubleKind.OUT_OF_MEMORY), ("min-replicas-to-write", "1", TroubleKind.NOT_WRITABLE)],
     ids=["out of memory", "not enough replicas"],
 )
 async def test_a_refusal_has_a_name_and_nothing_is_written(door, redis_url, setting, value, kind):

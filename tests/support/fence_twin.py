@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from ticker_shard.publish import fence
-from ticker_shard.publish.fence import Answer, ChannelState, ClaimReason, Record, Request
+from ticker_shard.publish.fence import Answer, ChannelState, ClaimReason, Record, Request, Trouble, TroubleKind
 
 
 @dataclass
@@ -19,6 +19,11 @@ class FenceTwin:
     now_ms: int = 1_000_000
     records: dict[str, Record] = field(default_factory=dict)
     at_ms: dict[str, int] = field(default_factory=dict)
+    runs: dict[str, int] = field(default_factory=dict)
+    holes: dict[str, bytes] = field(default_factory=dict)
+    owners: dict[str, dict[str, str]] = field(default_factory=dict)
+    member: str = "pool.acc1"
+    refused_numbers: set[int] = field(default_factory=set)  # calls that Redis has no memory for
     last: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
     published: list[fence.Call] = field(default_factory=list)
     compare_and_set: bool = True
@@ -36,6 +41,9 @@ class FenceTwin:
                 return self._claim(request, record)
             case fence.Assert():
                 return self._assert(request, record)
+            case fence.Owned(channel):
+                owned = self.owners.get(channel, {})
+                return fence.OwnedPage(0, tuple(name for name, owner in owned.items() if owner == self.member))
 
     def _call(self, call: fence.Call, record: Record | None) -> Answer:
         if record is None or record.epoch < call.epoch:
@@ -46,15 +54,24 @@ class FenceTwin:
             return fence.Fenced(record)
         if call.n <= record.n and self.call_numbers:
             return fence.Stale(record)
+        if call.n in self.refused_numbers:
+            return fence.Refused(Trouble(TroubleKind.OUT_OF_MEMORY, "OOM command not allowed"))
         values = self.last.setdefault(call.channel, {})
+        owners = self.owners.setdefault(call.channel, {})
         values.update(call.rows)
         for name in call.deletes:
-            values.pop(name.encode(), None)
+            if owners.get(name, self.member) == self.member:
+                values.pop(name.encode(), None)
+                owners.pop(name, None)
+        owners.update(dict.fromkeys(call.takes, self.member))
         if call.message:
             self.published.append(call)
+        run = self.runs.get(call.channel, record.n + 1)
+        self.runs[call.channel] = run if call.n == record.n + 1 else call.n
         self.records[call.channel] = replace(record, n=call.n, state=call.state, revision=call.revision)
         self.at_ms[call.channel] = self.now_ms
-        return fence.Accepted(record.n)
+        self.holes[call.channel] = call.holes or self.holes.get(call.channel, b"")
+        return fence.Accepted(record.n, run)
 
     def _claim(self, claim: fence.Claim, record: Record | None) -> Answer:
         expected = claim.expected
@@ -74,11 +91,14 @@ class FenceTwin:
         revision = record.revision if record else 0
         self.records[claim.channel] = Record(epoch, claim.holder, 0, ChannelState.ACTIVE, revision)
         at_ms = self.at_ms.get(claim.channel)
-        return fence.Claimed(epoch, None if at_ms is None else max(self.now_ms - at_ms, 0))
+        self.runs[claim.channel] = 1
+        pause_ms = None if at_ms is None else max(self.now_ms - at_ms, 0)
+        return fence.Claimed(epoch, pause_ms, self.holes.get(claim.channel, b""))
 
     def _assert(self, order: fence.Assert, record: Record | None) -> Answer:
         if record is None or record.epoch < order.epoch:
             self.records[order.channel] = Record(order.epoch, order.holder, order.n, order.state, order.revision)
+            self.runs[order.channel] = order.n + 1
             return fence.Asserted()
         if (record.epoch, record.holder) == (order.epoch, order.holder):
             return fence.Kept(record)

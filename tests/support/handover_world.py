@@ -193,7 +193,8 @@ class World:
         replacement = FenceTwin() if data is None else deepcopy(data)
         assert isinstance(replacement, FenceTwin)
         self.twin.records, self.twin.last = replacement.records, replacement.last
-        self.twin.at_ms = replacement.at_ms
+        self.twin.at_ms, self.twin.runs, self.twin.holes = replacement.at_ms, replacement.runs, replacement.holes
+        self.twin.owners = replacement.owners
         self.highest.clear()
         self.kept.clear()
         for pod in self.pods:

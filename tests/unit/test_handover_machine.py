@@ -184,15 +184,15 @@ def broken_twin(**switches: bool) -> Callable[[], World]:
 
 
 class NoRewriteAfterClaim(PublisherCore):
-    def _begin_term(self, *args, **kwargs):
-        super()._begin_term(*args, **kwargs)
-        self._claimed = True
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        answered = self.handover.claim_answered
 
-    def _apply(self, name, effect):
-        if getattr(self, "_claimed", False):
-            self._claimed = False
-            effect = Effect.NOTHING
-        super()._apply(name, effect)
+        def silently(*args, **kwargs):
+            answered(*args, **kwargs)
+            return Effect.NOTHING
+
+        self.handover.claim_answered = silently
 
 
 class NoRewriteAfterRewind(PublisherCore):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ticker_shard.publish.breaker import BreakerState, CircuitBreaker, Outcome
-from ticker_shard.publish.limits import MS_NS, TIMING
+from ticker_shard.publish.breaker import BreakerSettings, BreakerState, CircuitBreaker, Outcome
+from ticker_shard.publish.limits import MS_NS, SECOND_NS, TIMING
 
 FAILURE, SUCCESS = Outcome.FAILURE, Outcome.SUCCESS
 
@@ -52,6 +52,44 @@ def test_waits_grow_but_never_beyond_a_beat(jitter):
     assert waits == sorted(waits)
     assert 25 * MS_NS <= waits[0] <= 50 * MS_NS
     assert TIMING.beat_ns // 2 <= waits[-1] <= TIMING.beat_ns
+
+
+def test_half_open_lets_one_attempt_out_at_a_time():
+    breaker = an_open_breaker()
+
+    assert breaker.allows(now_ns=breaker.until_ns)
+    assert not breaker.allows(now_ns=breaker.until_ns + SECOND_NS)
+
+    breaker.withdraw()
+    assert breaker.allows(now_ns=breaker.until_ns + SECOND_NS)
+    breaker.report(FAILURE, now_ns=0)
+    assert breaker.allows(now_ns=breaker.until_ns)  # a new wait, a new attempt
+
+
+def test_thresholds_are_settings():
+    settings = BreakerSettings(failures_to_open=4, wait_first_ns=SECOND_NS, wait_max_ns=4 * SECOND_NS)
+    breaker = CircuitBreaker(jitter=lambda: 1.0, settings=settings)
+
+    states = [breaker.report(FAILURE, now_ns=0) for _ in range(4)]
+    waits = [breaker.until_ns]
+    for _ in range(4):
+        assert breaker.allows(now_ns=waits[-1])
+        breaker.report(FAILURE, now_ns=0)
+        waits.append(breaker.until_ns)
+
+    assert states == [BreakerState.CLOSED] * 3 + [BreakerState.OPEN]
+    assert [wait // SECOND_NS for wait in waits] == [1, 2, 4, 4, 4]
+
+
+def test_transitions_are_counted():
+    breaker = an_open_breaker()
+    breaker.allows(now_ns=breaker.until_ns)
+    breaker.report(FAILURE, now_ns=0)
+    breaker.allows(now_ns=breaker.until_ns)
+    breaker.report(SUCCESS, now_ns=0)
+
+    closed, opened, half = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
+    assert breaker.transitions == {(closed, opened): 1, (opened, half): 2, (half, opened): 1, (half, closed): 1}
 
 
 def test_success_while_open_is_a_bug_and_changes_nothing():

@@ -17,7 +17,7 @@ OF_REDIS_7 = " script: e70acab8682, on @user_script:40."
     [
         ("-READONLY You can't write against a read only replica.", TroubleKind.READ_ONLY),
         ("-OOM command not allowed when used memory > 'maxmemory'.", TroubleKind.OUT_OF_MEMORY),
-        ("-WRONGTYPE Operation against a key holding the wrong kind of value", TroubleKind.REFUSED),
+        ("-WRONGTYPE Operation against a key holding the wrong kind of value", TroubleKind.WRONG_TYPE),
     ],
 )
 @pytest.mark.parametrize("form", ["{} " + OF_REDIS_7, OF_REDIS_6 + "{}"], ids=["redis 7", "redis 6"])

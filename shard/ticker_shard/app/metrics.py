@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from ticker_shard.feed import FeedStatus
+from ticker_shard.publish.breaker import BreakerState, CircuitBreaker
 from ticker_shard.publish.handover import Phase
 from ticker_shard.publish.latency import Latency
 from ticker_shard.publish.ledger import Ledger
@@ -58,6 +59,8 @@ class Sample:
     assigned: int
     applied_revision: int
     acknowledged_revision: int
+    circuit: CircuitBreaker
+    refused_channels: int
 
 
 class ShardCollector(Collector):
@@ -74,6 +77,7 @@ class ShardCollector(Collector):
         yield from _feed(sample.feed)
         yield _gauge("instruments_stalled", "Instruments quiet for long on a socket that flows.", sample.stalled)
         yield from _process(sample)
+        yield from _redis(sample)
         for name, text, label, group in (
             ("malformed", "Frames and packets that could not be read.", "fault", sample.counts.malformed),
             ("flagged_rows", "Accepted rows that are odd.", "flag", sample.counts.flagged),
@@ -137,6 +141,30 @@ def _ledger(ledger: Ledger) -> Families:
         ("gap_records", "Gap records published.", ledger.gaps),
     ):
         yield CounterMetricFamily(f"tickershard_{name}", text, value=value)
+    seconds = CounterMetricFamily(
+        "tickershard_gap_instrument_seconds",
+        "Instruments times seconds of the gap records published.",
+        labels=("cause",),
+    )
+    for reason, instrument_ns in ledger.gap_instrument_ns.items():
+        seconds.add_metric((reason,), instrument_ns / NS_PER_S)
+    yield seconds
+
+
+def _redis(sample: Sample) -> Families:
+    states = GaugeMetricFamily("tickershard_redis_circuit_state", "1 for the circuit's state.", labels=("state",))
+    for state in BreakerState:
+        states.add_metric((state.value,), int(state is sample.circuit.state))
+    yield states
+    transitions = CounterMetricFamily(
+        "tickershard_redis_circuit_transitions", "Changes of the circuit's state.", labels=("from", "to")
+    )
+    for (before, after), count in sample.circuit.transitions.items():
+        transitions.add_metric((before.value, after.value), count)
+    yield transitions
+    yield _gauge(
+        "channels_refused", "Channels that Redis refuses although it works; the others go on.", sample.refused_channels
+    )
 
 
 def _latency(latency: Latency) -> HistogramMetricFamily:

@@ -85,6 +85,13 @@ class OutageTracker:
             if not outage.missing and not outage.back:
                 del self._open[socket]
 
+    def holes(self) -> list[Gap]:
+        """What is missing at the moment: outages without a record yet, each ending where it began."""
+        return [
+            Gap(tuple(sorted(outage.missing | outage.back)), outage.start_ns, outage.start_ns, outage.cause)
+            for outage in self._open.values()
+        ]
+
     def overdue(self, *, now_ns: int) -> list[Gap]:
         """Outages whose socket has been open for `PATIENCE_S` while some instruments stayed away."""
         done = []

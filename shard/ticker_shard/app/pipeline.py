@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -35,6 +35,7 @@ from ticker_shard.feed import (
     KiteWebSocketPool,
     TextKind,
 )
+from ticker_shard.publish.gaps import Hole
 from ticker_shard.publish.publisher import RedisPublisher
 from ticker_shard.ticks.instruments import InstrumentTable, build_instruments
 from ticker_shard.ticks.processor import TickProcessor
@@ -114,6 +115,7 @@ class Pipeline:
         gone = set(before.tokens.tolist()) - set(instruments.tokens.tolist())
         self._live_tokens -= gone
         self._outages.removed(gone)
+        self._tell_holes()
         self._tell_warmth()
         log.info(
             "assignment table applied",
@@ -211,6 +213,7 @@ class Pipeline:
         start_ns = time.time_ns() - change.quiet_ns
         self._outages.closed(change.socket, tokens=tokens, start_ns=start_ns, cause=change.detail)
         self._counts.add(self._counts.outages, change.detail)
+        self._tell_holes()
 
     def _mute(self, change: FeedChange) -> None:
         """A hole on an open socket: it ends, instrument by instrument, with the answers to the next subscription."""
@@ -221,8 +224,9 @@ class Pipeline:
         self._outages.closed(change.socket, tokens=tokens, start_ns=now_ns - change.quiet_ns, cause=CloseReason.MUTE)
         self._outages.opened(change.socket, now_ns=now_ns)
         self._counts.add(self._counts.outages, CloseReason.MUTE)
+        self._tell_holes()
 
-    def _report(self, gaps: Iterable[Gap]) -> None:
+    def _report(self, gaps: Sequence[Gap]) -> None:
         for gap in gaps:
             slots = self.table.slots_of(np.array(gap.tokens, np.uint32))
             slots = slots[slots >= 0]
@@ -230,6 +234,16 @@ class Pipeline:
                 seconds = (gap.end_ns - gap.start_ns) / NS_PER_S
                 log.info("gap", extra={"instruments": len(slots), "seconds": seconds, "cause": gap.cause})
                 self.publisher.report_gap(slots, start_ns=gap.start_ns, end_ns=gap.end_ns, cause=gap.cause)
+        if gaps:
+            self._tell_holes()
+
+    def _tell_holes(self) -> None:
+        """The publisher keeps them in Redis, for a successor that has to declare them."""
+        holes = [
+            Hole(self.table.slots_of(np.array(gap.tokens, np.uint32)), gap.start_ns, gap.cause)
+            for gap in self._outages.holes()
+        ]
+        self.publisher.set_holes(holes)
 
     def _tell_warmth(self) -> None:
         self.publisher.set_feed(feed_is_warm(self.pool.status(), self.table))

@@ -302,6 +302,8 @@ class Shard:
     def _sample(self) -> Sample:
         publisher = self.publisher
         return Sample(
+            circuit=self.publisher.breaker,
+            refused_channels=self.publisher.refused_channels,
             ledger=publisher.ledger,
             latency=publisher.latency,
             feed=self.pool.status(),

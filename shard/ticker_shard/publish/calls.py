@@ -6,6 +6,8 @@ leaves, the newest. Everything a call carries is noted as a parcel in the channe
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import islice
 from typing import Final, Protocol
 
 import numpy as np
@@ -23,6 +25,7 @@ from ticker_shard.publish.limits import CALL_ROWS_MAX
 from ticker_shard.publish.outbox import Outbox, Parcel
 from ticker_shard.publish.resp import NO_ROWS
 from ticker_shard.publish.roster import mask_of
+from ticker_shard.publish.sweep import fields_to_take
 from ticker_shard.publish.symbols import SymbolBook
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.rows import Slots, TickRows, empty_rows, join_rows
@@ -84,13 +87,16 @@ class CallMaker:
 
     def calls(self, name: str, outbox: Outbox, *, budget: int, now_ns: int, wall_ns: int) -> tuple[list[Request], int]:
         """The calls due in one held channel, and how many rows they carry; what they take is noted in `outbox`."""
+        assert self.table is not None
         rows, fresh = self._due_rows(name, outbox, budget=budget, now_ns=now_ns)
         calls: list[Request] = []
+        blocked = outbox.blocked(now_ns=now_ns)
         more = max(len(outbox.deletes) - CALL_ROWS_MAX, len(outbox.gaps) - GAPS_PER_CALL_MAX, 0) > 0
         for start in range(0, max(len(rows), 1), CALL_ROWS_MAX):
             part = slice(start, start + CALL_ROWS_MAX)
-            deletes = tuple(outbox.deletes)[: CALL_ROWS_MAX - len(rows.slot[part])] if start == 0 else ()
-            gaps = tuple(outbox.gaps[:GAPS_PER_CALL_MAX]) if start == 0 else ()
+            first = start == 0 and not blocked
+            deletes = tuple(islice(outbox.deletes, CALL_ROWS_MAX - len(rows.slot[part]))) if first else ()
+            gaps = tuple(outbox.gaps[:GAPS_PER_CALL_MAX]) if first else ()
             if not len(rows) and not deletes and not gaps and not self._handover.beat_due(name, now_ns=now_ns):
                 break
             last = (
@@ -107,6 +113,9 @@ class CallMaker:
             for field in deletes:
                 del outbox.deletes[field]
             del outbox.gaps[: len(gaps)]
+            holes = outbox.untold_holes() if start == 0 else b""
+            takes = fields_to_take(rows.slot[part], fresh[part], table=self.table, taken=outbox.taken)
+            call = replace(call, holes=holes, takes=takes)
             outbox.sent[mark.n] = Parcel(
                 mark=mark,
                 revision=call.revision,
@@ -115,12 +124,15 @@ class CallMaker:
                 numbered=numbered,
                 deletes=deletes,
                 gaps=gaps,
+                holes=holes,
             )
             calls.append(call)
         return calls, len(rows)
 
     def _due_rows(self, name: str, outbox: Outbox, *, budget: int, now_ns: int) -> tuple[TickRows, NDArray[np.bool_]]:
         """Rows to send now, and which of them are not repetitions; repetitions first."""
+        if outbox.blocked(now_ns=now_ns):
+            return empty_rows(), np.zeros(0, np.bool_)
         if budget > 0 and outbox.repeating.any():
             slots = np.flatnonzero(outbox.repeating)[:budget].astype(np.int32)
             outbox.repeating[slots] = False

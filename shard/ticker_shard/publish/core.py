@@ -19,7 +19,6 @@ somebody is left to count), and then the newest values are rewritten by whoever 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 
@@ -28,8 +27,9 @@ from ticker_shard.publish.batcher import Conflated, Flush, TickBatcher, Wait
 from ticker_shard.publish.calls import CallMaker, NewestValues
 from ticker_shard.publish.duties import Duties, vanished_fields
 from ticker_shard.publish.fence import Answer, Request, Trouble
-from ticker_shard.publish.gaps import gap_record, hold_gap
+from ticker_shard.publish.gaps import hold_gap
 from ticker_shard.publish.handover import Effect, Handover, Phase
+from ticker_shard.publish.holes import HoleKeeper
 from ticker_shard.publish.latency import Latency
 from ticker_shard.publish.ledger import DropCause, Ledger
 from ticker_shard.publish.limits import (
@@ -42,10 +42,9 @@ from ticker_shard.publish.limits import (
 from ticker_shard.publish.outbox import Outbox, Parcel
 from ticker_shard.publish.rehearsal import Rehearsal
 from ticker_shard.publish.roster import Roster, displaced, mask_of
+from ticker_shard.publish.sweep import page_due, settle_page
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.rows import UNKNOWN_SLOT, Slots, TickRows
-
-HOLE_BEATS: Final = 2  # a channel without an accepted call for so many beats had a hole worth a gap record
 
 
 class PublisherCore:
@@ -94,6 +93,9 @@ class PublisherCore:
         self.rehearsal = Rehearsal(handover=self.handover, calls=self._calls)
         self._shard, self._newest = shard, newest
         self._outboxes: dict[str, Outbox] = {}
+        self.holes = HoleKeeper(shard, self._outboxes, window_ns=window_ms * MS_NS, beat_ns=timing.beat_ns)
+        self._now_ns = 0
+        self._unreadable: dict[str, Trouble] = {}  # channels whose record Redis refuses to read
         self._roster: Roster | None = None
         self._offered_ns: int | None = None
         self._settling_due_ns = 0
@@ -108,6 +110,12 @@ class PublisherCore:
         """The table in force."""
         return None if self._roster is None else self._roster.table
 
+    @property
+    def refused_channels(self) -> dict[str, Trouble]:
+        """Channels that Redis refuses although it works, and why."""
+        refused = {name: outbox.trouble for name, outbox in self._outboxes.items() if outbox.trouble is not None}
+        return self._unreadable | refused
+
     # -- from the feed and the assignment
 
     def configure(self, table: InstrumentTable) -> None:
@@ -115,6 +123,7 @@ class PublisherCore:
         before = self.table
         if before is not None:
             self._purge(before, table)
+            self._unreadable = {name: why for name, why in self._unreadable.items() if name in table.members}
         fields = vanished_fields(before, table)
         owed = self.duties.configure(table)
         roster = self._roster = Roster(table)
@@ -127,6 +136,9 @@ class PublisherCore:
                 repeating[: len(outbox.repeating)] = outbox.repeating
                 repeating &= roster.publishing[name]
             outbox.repeating = repeating
+            taken = np.zeros(table.capacity, np.bool_)
+            taken[: len(outbox.taken)] = outbox.taken
+            outbox.taken = taken
             if self.handover.holds(name):
                 outbox.repeating[owed.get(name, [])] = True
                 outbox.deletes.update(dict.fromkeys(fields.get(name, ())))
@@ -134,6 +146,7 @@ class PublisherCore:
                     if row is not None and row.symbol in outbox.deletes and name in row.channels:
                         del outbox.deletes[row.symbol]  # it came back before its field was deleted
         self._forget_vanished()
+        self.holes.configure(roster)
         self.batcher.configure({name: len(table.members.get(name, ())) for name in self._outboxes})
 
     def offer(self, rows: TickRows, *, now_ns: int) -> None:
@@ -174,18 +187,14 @@ class PublisherCore:
 
     def report_gap(self, slots: Slots, *, start_ns: int, end_ns: int, cause: str) -> None:
         """Tell consumers of a hole in the feed of these instruments, in each channel that is held."""
-        roster = self._roster
-        if roster is None:
-            return
-        slots = slots[(slots >= 0) & (slots < roster.table.capacity)]
-        for name in roster.members:
-            if self.handover.holds(name):
-                self._hold_gap(name, slots, start_ns=start_ns, end_ns=end_ns, cause=cause)
+        for name in self.handover.held:
+            self.holes.declare(name, slots, start_ns=start_ns, end_ns=end_ns, cause=cause)
 
     # -- rounds
 
     def advance(self, *, now_ns: int) -> None:
         """Let time pass, also while Redis cannot be reached: a drain ends all the same."""
+        self._now_ns = now_ns
         quiet = self._offered_ns is None or now_ns - self._offered_ns >= self.handover.timing.yield_ns
         self.handover.advance(now_ns=now_ns, idle=quiet and self.ledger.in_flight() == 0)
         if self.handover.freeing and self._flush_until_ns is None:
@@ -212,6 +221,7 @@ class PublisherCore:
         for name in held[self._first % max(len(held), 1) :] + held[: self._first % max(len(held), 1)]:
             if self.handover.may_call(name):
                 outbox = self._outboxes[name]
+                requests += page_due(name, outbox, now_ns=now_ns)
                 calls, rows = self._calls.calls(name, outbox, budget=budget, now_ns=now_ns, wall_ns=wall_ns)
                 requests += calls
                 budget -= rows
@@ -236,25 +246,32 @@ class PublisherCore:
         }
         if records:
             self.handover.polled(records, sent_ns=sent_ns, now_ns=now_ns)
-        failures = [answer for answer in answers if isinstance(answer, fence.Refused | fence.Unanswered)]
-        self.trouble = failures[-1].trouble if failures else None
+        failures = [trouble for answer in answers if (trouble := fence.trouble_of_redis(answer)) is not None]
+        self.trouble = failures[-1] if failures else None
         for request, answer in zip(requests, answers, strict=True):
             match request:
-                case fence.Read():
+                case fence.Read(channel):
+                    self._unreadable.pop(channel, None)
                     if isinstance(answer, fence.Refused):
-                        self.handover.poll_failed()
+                        self.handover.poll_failed(channel)
+                        if fence.trouble_of_redis(answer) is None:
+                            self._unreadable[channel] = answer.trouble
                 case fence.Claim(channel):
                     effect = self.handover.claim_answered(channel, answer, now_ns=now_ns)
                     if isinstance(answer, fence.Claimed):
-                        self._begin_term(channel, answer, now_ns=now_ns, wall_ns=wall_ns)
+                        self._outboxes[channel].begin_term(now_ns=now_ns, wall_ns=wall_ns)
+                        self.holes.term_begins(channel, answer, reason=request.reason, wall_ns=wall_ns)
                         self._apply(channel, effect)
                 case fence.Assert(channel):
                     self._apply(channel, self.handover.assert_answered(request, answer))
                 case fence.Call(epoch=0):
                     self.trouble = self.rehearsal.answered(answer) or self.trouble
+                case fence.Owned(channel):
+                    if self.table is not None and self.handover.holds(channel):
+                        settle_page(channel, self._outboxes[channel], answer, table=self.table, now_ns=now_ns)
                 case fence.Call(channel):
-                    self._settle_call(channel, request.n, answer, now_ns=now_ns, wall_ns=wall_ns)
-        if any(isinstance(failure, fence.Unanswered) for failure in failures):
+                    self._settle_call(channel, request, answer, sent_ns=sent_ns, now_ns=now_ns, wall_ns=wall_ns)
+        if any(isinstance(answer, fence.Unanswered) for answer in answers):
             self.disconnected()
         self._forget_vanished()
 
@@ -262,6 +279,7 @@ class PublisherCore:
         """The connection is gone (also when it never came up): what was observed over it counts no more."""
         self.handover.disconnected()
         for name in self.handover.held:
+            self._outboxes[name].behind(since_ns=self._now_ns)
             self._repeat_all(name)
 
     def redis_away(self, away: bool) -> None:
@@ -272,6 +290,9 @@ class PublisherCore:
         """When to plan a round at the latest; a time that is past means now."""
         due = self.handover.wake_ns(now_ns=now_ns)
         for name in self.handover.held:
+            if self._outboxes[name].blocked(now_ns=now_ns):
+                due = min(due, self._outboxes[name].retry_ns)
+                continue
             if not self.handover.may_call(name) or self._outboxes[name].has_more:
                 return now_ns
             match self.batcher.due(name, now_ns=now_ns, outstanding=False):
@@ -310,17 +331,19 @@ class PublisherCore:
 
     # -- private: settling
 
-    def _settle_call(self, name: str, n: int, answer: Answer, *, now_ns: int, wall_ns: int) -> None:
+    def _settle_call(
+        self, name: str, call: fence.Call, answer: Answer, *, sent_ns: int, now_ns: int, wall_ns: int
+    ) -> None:
         outbox = self._outboxes[name]
-        parcel = outbox.sent.pop(n)
+        parcel = outbox.sent.pop(call.n)
         known_before = self.handover.acknowledged_n(name)
         # An earlier call of this pipeline was fenced: none behind it can be accepted, answered or not.
         over = self.handover.epoch(name) != parcel.mark.epoch
         effect = self.handover.call_answered(parcel.mark, answer)
         match answer:
-            case fence.Accepted(previous_n):
+            case fence.Accepted(previous_n, run_n):
                 rewound = known_before is None or previous_n < known_before
-                outbox.settle_unanswered(known_n=None if rewound else previous_n, ledger=self.ledger)
+                outbox.settle_unanswered(known_n=None if rewound else previous_n, run_n=run_n, ledger=self.ledger)
                 self._count_accepted(name, outbox, parcel, now_ns=now_ns, wall_ns=wall_ns)
             case _ if over or isinstance(answer, fence.Fenced):
                 self.ledger.superseded += parcel.fresh
@@ -334,47 +357,31 @@ class PublisherCore:
                 self.ledger.drop(cause, parcel.fresh)
                 self.ledger.lost_messages += parcel.numbered
                 self._keep_for_later(outbox, parcel)
+        if isinstance(answer, fence.Refused) and fence.trouble_of_redis(answer) is None:
+            outbox.refused(answer.trouble, now_ns=now_ns)
+        if not isinstance(answer, fence.Accepted):
+            outbox.behind(since_ns=sent_ns)
         self._apply(name, effect)
 
     def _count_accepted(self, name: str, outbox: Outbox, parcel: Parcel, *, now_ns: int, wall_ns: int) -> None:
         self.ledger.published += parcel.fresh
         self.ledger.repeated += parcel.repeated
         self.ledger.messages += parcel.numbered
-        self.ledger.gaps += len(parcel.gaps)
+        for gap in parcel.gaps:
+            self.ledger.declare(gap.cause, instrument_ns=gap.instruments * (gap.end_ns - gap.start_ns))
+        if parcel.numbered:
+            outbox.recovered()  # a beat alone proves nothing: it touches the fence record only
+        outbox.told_holes = parcel.holes or outbox.told_holes
         if parcel.fresh:
             self.latency.record(parcel.fresh_ns, acknowledged_ns=wall_ns)
         self.duties.accepted(name, parcel.slots, revision=parcel.revision)
-        hole_ns = HOLE_BEATS * self.handover.timing.beat_ns
-        if outbox.accepted_ns is not None and now_ns - outbox.accepted_ns > hole_ns:
-            self._report_hole(name, start_ns=outbox.accepted_wall_ns, end_ns=wall_ns, cause="redis")
-        outbox.accepted_ns, outbox.accepted_wall_ns = now_ns, wall_ns
+        self.holes.accepted(name, now_ns=now_ns, wall_ns=wall_ns)
 
     def _keep_for_later(self, outbox: Outbox, parcel: Parcel) -> None:
         """Deletes and gap records were not written, or nobody knows; both may be written twice."""
         outbox.deletes.update(dict.fromkeys(parcel.deletes))
         for record in parcel.gaps:
             hold_gap(outbox.gaps, record)
-
-    def _begin_term(self, name: str, claimed: fence.Claimed, *, now_ns: int, wall_ns: int) -> None:
-        outbox = self._outboxes[name]
-        outbox.begin_term()
-        outbox.accepted_ns, outbox.accepted_wall_ns = now_ns, wall_ns
-        pause_ns = (claimed.pause_ms or 0) * MS_NS
-        if pause_ns > HOLE_BEATS * self.handover.timing.beat_ns:
-            self._report_hole(name, start_ns=wall_ns - pause_ns, end_ns=wall_ns, cause="takeover")
-
-    def _report_hole(self, name: str, *, start_ns: int, end_ns: int, cause: str) -> None:
-        """Nothing of the whole channel was published for a while."""
-        if self._roster is not None and name in self._roster:
-            members = self._roster.table.members[name]
-            self._hold_gap(name, members, start_ns=start_ns, end_ns=end_ns, cause=cause)
-
-    def _hold_gap(self, name: str, slots: Slots, *, start_ns: int, end_ns: int, cause: str) -> None:
-        assert self._roster is not None
-        symbols = self._roster.published_symbols(name, slots)
-        if symbols:
-            record = gap_record(self._shard, symbols, start_ns=start_ns, end_ns=end_ns, cause=cause)
-            hold_gap(self._outboxes[name].gaps, record)
 
     def _apply(self, name: str, effect: Effect) -> None:
         outbox = self._outboxes[name]
@@ -394,6 +401,8 @@ class PublisherCore:
                     self.ledger.drop(DropCause.SHUTDOWN if self.handover.freeing else DropCause.REMOVED, left)
                 outbox.repeating[:] = False
                 outbox.deletes.clear()
+                outbox.sweep = None
+                outbox.recovered()
                 self.ledger.lost_gaps += len(outbox.gaps)
                 outbox.gaps.clear()
             case Effect.KEEP_ON | Effect.NOTHING:
@@ -411,6 +420,7 @@ class PublisherCore:
             self.ledger.drop(DropCause.REMOVED, len(self.batcher.take_out(name, gone | outside)))
             self.ledger.withheld += len(self.batcher.take_out(name, silent))
             outbox.repeating[gone[: len(outbox.repeating)]] = False
+            outbox.taken[gone[: len(outbox.taken)]] = False
 
     def _forget_vanished(self) -> None:
         """Drop what belongs to channels that neither the table nor the hand-over knows any more."""

@@ -25,13 +25,14 @@ from redis import exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from ticker_client.keys import fence_key, gaps_key, last_values_key, numbers_key
+from ticker_client.keys import fence_key, gaps_key, last_values_key, numbers_key, owners_key, stream_key
 from ticker_shard.publish import fence
 from ticker_shard.publish.fence import Answer, Record, Request, Trouble, TroubleKind, parse_record
 from ticker_shard.publish.limits import GAPS_STREAM_MAX, SECOND_NS
 from ticker_shard.publish.resp import bulks, command, pack
 
 FIELDS: Final = ("epoch", "holder", "n", "state", "revision")
+OWNED_PAGE: Final = 500  # fields looked at in one request
 
 
 class RedisTroubleError(Exception):
@@ -66,6 +67,10 @@ _BY_WORD: Final[dict[str, TroubleKind]] = {
     "ASK": TroubleKind.CLUSTER,
     "CROSSSLOT": TroubleKind.CLUSTER,
     "CLUSTERDOWN": TroubleKind.CLUSTER,
+    "TRYAGAIN": TroubleKind.CLUSTER,
+    "NOREPLICAS": TroubleKind.NOT_WRITABLE,
+    "MISCONF": TroubleKind.NOT_WRITABLE,
+    "WRONGTYPE": TroubleKind.WRONG_TYPE,
 }
 # The library strips the word of errors that it knows and raises a class of its own instead.
 _BY_CLASS: Final[tuple[tuple[type[Exception], TroubleKind], ...]] = (
@@ -221,6 +226,9 @@ class Door:
             ("HDEL", last_values_key(channel), "field"),
             ("HSET", numbers_key(channel), self._member, "{}"),
             ("XADD", gaps_key(channel), "*", "gap", "{}"),
+            ("HSET", owners_key(channel), "field", self._member),
+            ("HGET", owners_key(channel), "field"),
+            ("HSCAN", owners_key(channel), "0"),
             ("PUBLISH", channel, "message"),
             ("TIME",),
         ]
@@ -239,7 +247,7 @@ class Door:
             except exceptions.ResponseError as error:
                 answers[place] = fence.Refused(classify(error))
             else:
-                answers[place] = _parse(requests[place], reply)
+                answers[place] = self._parse(requests[place], reply)
         return missing
 
     async def _roundtrip(self, commands: Sequence[tuple[bytes | str | int, ...]]) -> list[Any]:
@@ -269,13 +277,28 @@ class Door:
                 return pack("EVALSHA", CLAIM.digest, 1, fence_name, holder, reason.value, *record, seen, revision)
             case fence.Assert(_, epoch, holder, n, state, revision):
                 return pack("EVALSHA", ASSERT.digest, 1, fence_name, epoch, holder, n, state.value, revision)
+            case fence.Owned(channel, cursor):
+                return pack("HSCAN", owners_key(channel), cursor, "COUNT", OWNED_PAGE)
             case fence.Call(channel, epoch, holder, n, state, revision, message, numbers, rows, deletes, gaps):
-                keys = (fence_name, last_values_key(channel), gaps_key(channel), numbers_key(channel))
+                keys = (
+                    *(fence_name, last_values_key(channel), gaps_key(channel)),
+                    *(numbers_key(channel), owners_key(channel), stream_key(channel)),
+                )
                 head = (epoch, holder, n, state.value, revision, channel, message)
                 counts = (len(rows), len(deletes), len(gaps), GAPS_STREAM_MAX, self._member, numbers)
-                before = ("EVALSHA", CALL.digest, len(keys), *keys, *head, *counts)
-                count = len(before) + 2 * len(rows) + len(deletes) + len(gaps)
-                return command(count, bulks(*before), rows.packed, bulks(*deletes, *gaps))
+                rest = (request.holes, len(request.takes), request.stream_max)
+                before = ("EVALSHA", CALL.digest, len(keys), *keys, *head, *counts, *rest)
+                after: tuple[bytes | str, ...] = (*deletes, *gaps, *request.takes)
+                count = len(before) + 2 * len(rows) + len(after)
+                return command(count, bulks(*before), rows.packed, bulks(*after))
+
+    def _parse(self, request: Request, reply: Any) -> Answer:
+        if isinstance(request, fence.Owned) and isinstance(reply, list) and len(reply) == 2:
+            cursor, listed = reply
+            owners = dict(zip(listed[::2], listed[1::2], strict=True))
+            mine = [field.decode() for field, owner in owners.items() if owner == self._member.encode()]
+            return fence.OwnedPage(int(cursor), tuple(mine))
+        return _parse(request, reply)
 
 
 def _parse(request: Request, reply: Any) -> Answer:
@@ -283,10 +306,10 @@ def _parse(request: Request, reply: Any) -> Answer:
     if isinstance(request, fence.Read) and isinstance(reply, list):
         return fence.Seen(parse_record(reply))
     match reply:
-        case [b"OK", previous]:
-            return fence.Accepted(int(previous))
-        case [b"CLAIMED", epoch, pause]:
-            return fence.Claimed(int(epoch), int(pause) if pause else None)
+        case [b"OK", previous, run]:
+            return fence.Accepted(int(previous), int(run))
+        case [b"CLAIMED", epoch, pause, holes]:
+            return fence.Claimed(int(epoch), int(pause) if pause else None, holes)
         case [b"ASSERTED"]:
             return fence.Asserted()
         case [b"REWOUND", *fields]:

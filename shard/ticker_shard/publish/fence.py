@@ -92,9 +92,20 @@ class Call:
     rows: RowArguments = NO_ROWS
     deletes: tuple[str, ...] = ()
     gaps: tuple[bytes, ...] = ()
+    holes: bytes = b""  # what is missing at the moment, kept in the record for a successor; empty = as it is
+    takes: tuple[str, ...] = ()  # fields of the last values that the account takes
+    stream_max: int = 0  # messages the channel's stream keeps; 0 = there is none
 
 
-Request: TypeAlias = Read | Claim | Assert | Call
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """List fields of the last values that the account took, from `cursor` on; 0 begins."""
+
+    channel: str
+    cursor: int = 0
+
+
+Request: TypeAlias = Read | Claim | Assert | Call | Owned
 
 
 # -- answers
@@ -113,6 +124,7 @@ class Claimed:
 
     epoch: int
     pause_ms: int | None = None
+    holes: bytes = b""  # what the predecessor knew to be missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +155,21 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Written and published; `previous_n` is the call before it in Redis's eyes."""
+    """Written and published; `previous_n` is the call before it in Redis's eyes.
+
+    `run_n` to `previous_n` is the unbroken run of accepted calls that ends with that call.
+    """
 
     previous_n: int
+    run_n: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedPage:
+    """Some of the account's fields; the list goes on at `cursor`, unless that is 0."""
+
+    cursor: int
+    fields: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +206,8 @@ class TroubleKind(StrEnum):
     LOADING = "Loading"  # its data set is not in memory yet
     BUSY = "Busy"  # somebody's script blocks it
     CLUSTER = "Cluster"  # moved, asking, cluster down: this address does not serve the slot
+    NOT_WRITABLE = "NotWritable"  # too few replicas, or its disk fails: it takes no writes
+    WRONG_TYPE = "WrongType"  # a key of the channel holds something else
     REFUSED = "Refused"  # any other error answer
 
 
@@ -194,6 +220,10 @@ CONFIGURATION: frozenset[TroubleKind] = frozenset(
         TroubleKind.CLUSTER,
     }
 )  # waiting does not help: somebody must change something
+
+
+LOCAL: frozenset[TroubleKind] = frozenset({TroubleKind.WRONG_TYPE, TroubleKind.REFUSED})
+# About one channel's keys or one request: says nothing of Redis, and other channels go on.
 
 
 NO_ANSWER: frozenset[TroubleKind] = frozenset({TroubleKind.UNREACHABLE, TroubleKind.TIMEOUT, TroubleKind.LOADING})
@@ -227,8 +257,27 @@ class Unanswered:
 
 
 Answer: TypeAlias = (
-    Seen | Claimed | Conflict | Behind | Asserted | Kept | Accepted | Stale | Fenced | Rewound | Refused | Unanswered
+    Seen
+    | Claimed
+    | Conflict
+    | Behind
+    | Asserted
+    | Kept
+    | Accepted
+    | Stale
+    | Fenced
+    | Rewound
+    | OwnedPage
+    | Refused
+    | Unanswered
 )
+
+
+def trouble_of_redis(answer: Answer) -> Trouble | None:
+    """What an answer says against Redis as a whole; `None` where it works, or refuses one channel only."""
+    if isinstance(answer, Unanswered) or (isinstance(answer, Refused) and answer.trouble.kind not in LOCAL):
+        return answer.trouble
+    return None
 
 
 _STATES = {state.value: state for state in ChannelState}

@@ -3,6 +3,10 @@
 A record travels with an ordinary fenced call: in the message's ``gaps`` for whoever listens, and into the channel's
 gaps stream for whoever comes later. While Redis is away records are held, at most `GAPS_HELD_MAX` a channel; the
 next one is merged into the last (their union: a hole is never reported smaller than it was).
+
+A *hole* is a gap that has no end yet. What a holder knows to be missing (open holes, and records that Redis has not
+accepted) stands in its fence record, so that whoever takes the channel over can declare it: a process that
+gives way because its feed is lost cannot, for it will not publish the end.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import orjson
 
 from ticker_shard.publish.encode_times import iso_utc
 from ticker_shard.publish.limits import GAP_SYMBOLS_MAX, GAPS_HELD_MAX
+from ticker_shard.ticks.rows import Slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +50,42 @@ class GapRecord:
         return orjson.dumps(record)
 
 
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Instruments that the feed does not deliver since `start_ns` (wall clock); it is not over."""
+
+    slots: Slots
+    start_ns: int
+    cause: str
+
+
 def gap_record(shard: str, symbols: Sequence[str], *, start_ns: int, end_ns: int, cause: str) -> GapRecord:
     """A record of all `symbols`; its list is bounded, its count is not. A clock that stepped back gives length zero."""
     return GapRecord(shard, len(symbols), tuple(symbols[:GAP_SYMBOLS_MAX]), start_ns, max(start_ns, end_ns), cause)
+
+
+def encode_holes(open_holes: Sequence[GapRecord], held: Sequence[GapRecord]) -> bytes:
+    """What is missing, as the fence record keeps it; the end of an open hole is not known."""
+    return orjson.dumps(
+        [
+            [record.instruments, record.symbols, record.start_ns, end_ns, record.cause]
+            for record, end_ns in (
+                *((record, None) for record in open_holes),
+                *((record, record.end_ns) for record in held),
+            )
+        ]
+    )
+
+
+def close_holes(text: bytes, *, shard: str, end_ns: int) -> list[GapRecord]:
+    """The gaps that a predecessor's holes make, those that were open ending now."""
+    try:
+        return [
+            GapRecord(shard, instruments, tuple(symbols), start_ns, max(start_ns, end or end_ns), cause)
+            for instruments, symbols, start_ns, end, cause in orjson.loads(text or b"[]")
+        ]
+    except (ValueError, TypeError, AssertionError):  # not written by a holder: it says nothing
+        return []
 
 
 def hold_gap(held: list[GapRecord], record: GapRecord) -> None:

@@ -6,8 +6,8 @@ and when to go. It reads no clock, knows no socket, and never learns which pod i
 and says so by SIGTERM. Only a record that is leaving, free, silent, or of an earlier process of this very pod can be
 claimed, so a healthy holder is never robbed.
 
-The rules are tables: `PHASES` and `CLAIM_RULES` in `handover_rules`, and `ON_CALL` below: what each answer to a call
-means for its channel.
+The rules are tables: `PHASES` and `CLAIM_RULES` in `handover_rules`, and `ON_CALL` in `handover_terms`: what each
+answer to a call means for its channel.
 
 Everything else is bookkeeping per channel: the epoch held, call numbers, the observation window. Epochs belong to
 one channel each; losing one channel loses nothing else. A process that was superseded keeps its feed and stays
@@ -18,34 +18,18 @@ All times are monotonic nanoseconds of this process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping
 
-from ticker_shard.publish.fence import (
-    Accepted,
-    Answer,
-    Assert,
-    Asserted,
-    Behind,
-    ChannelState,
-    Claim,
-    Claimed,
-    Conflict,
-    Fenced,
-    Kept,
-    Record,
-    Refused,
-    Rewound,
-    Stale,
-    Unanswered,
-)
-from ticker_shard.publish.handover_rules import (
-    PHASES,
+from ticker_shard.publish.fence import Answer, Assert, ChannelState, Claim, Record
+from ticker_shard.publish.handover_rules import PHASES, Move, Phase
+from ticker_shard.publish.handover_terms import (
+    ON_CALL,
     CallMark,
     ChannelTerm,
     Effect,
-    Move,
-    Phase,
+    on_assert,
+    on_call,
+    on_claim,
 )
 from ticker_shard.publish.limits import TIMING, Timing
 from ticker_shard.publish.watching import Watcher
@@ -186,9 +170,11 @@ class Handover:
                 self._watcher.observe(channel, record, now_ns=now_ns)
                 self._consider(name, channel, sent_ns=sent_ns, now_ns=now_ns)
 
-    def poll_failed(self) -> None:
-        """A poll was refused: what was unchanged before may have changed and changed back."""
-        self._forget_observations()
+    def poll_failed(self, name: str) -> None:
+        """Reading a record was refused: what was unchanged before may have changed and changed back."""
+        channel = self._channels.get(name)
+        if channel is not None:
+            channel.forget_observation()
 
     def disconnected(self) -> None:
         """The connection is gone: nothing that was observed or decided over it counts any more."""
@@ -205,66 +191,25 @@ class Handover:
         channel = self._channels.get(mark.channel)
         if channel is None or channel.held != mark.epoch:
             return Effect.NOTHING  # a term that is over
-        rule = ON_CALL.get(type(answer))
-        assert rule is not None, f"{answer} does not answer a call"
-        return rule(self, channel, mark, answer)
+        return self._ended(mark.channel, on_call(channel, mark, answer, wanted=self._state(channel)))
 
     def claim_answered(self, name: str, answer: Answer, *, now_ns: int) -> Effect:
         """What an answer to a claim means."""
         channel = self._channels.get(name)
         if channel is None:
             return Effect.NOTHING
-        channel.claim, channel.claim_sent = None, False
-        match answer:
-            case Claimed(epoch):
-                assert epoch > channel.seen, f"{name}: epoch {epoch} was given although {channel.seen} was seen"
-                channel.held, channel.seen = epoch, epoch
-                channel.n = channel.acknowledged_n = 0
-                channel.accepted_state = ChannelState.ACTIVE
-                channel.asserting = False
-                channel.since_ns = channel.behind_ns = None
-                channel.last_call_ns = now_ns
-                if self.phase is not Phase.ACTIVE:
-                    self._move(Move.TOOK_FIRST)
-                return Effect.REWRITE
-            case Conflict(record):
-                self._watcher.restart_window(channel)
-                self._watcher.see(channel, record)
-            case Behind(record):
-                self._watcher.restart_window(channel)
-                self._watcher.see(channel, record)
-            case Refused() | Unanswered():
-                self._watcher.restart_window(channel)
-            case _:
-                raise AssertionError(f"{answer} does not answer a claim")
+        effect = on_claim(channel, answer, now_ns=now_ns)
+        if effect is Effect.REWRITE and self.phase is not Phase.ACTIVE:
+            self._move(Move.TOOK_FIRST)
         self._forget_if_retired(name, channel)
-        return Effect.NOTHING
+        return effect
 
     def assert_answered(self, order: Assert, answer: Answer) -> Effect:
         """What an answer to an assert means."""
         channel = self._channels.get(order.channel)
         if channel is None or channel.held != order.epoch:
             return Effect.NOTHING
-        channel.asserting = False
-        match answer:
-            case Asserted():
-                channel.acknowledged_n = order.n
-                channel.accepted_state = order.state
-                return Effect.REWRITE
-            case Kept(record):
-                channel.n = max(channel.n, record.n)
-                channel.acknowledged_n = record.n
-                channel.accepted_state = record.state
-                return Effect.REWRITE
-            case Fenced(record):
-                return self._lose(order.channel, channel, record)
-            case Refused():
-                channel.asserting = True
-                return Effect.NOTHING
-            case Unanswered():
-                return Effect.REWRITE
-            case _:
-                raise AssertionError(f"{answer} does not answer an assert")
+        return self._ended(order.channel, on_assert(channel, order, answer))
 
     # -- what is to be done
 
@@ -408,72 +353,20 @@ class Handover:
     def _forget_observations(self) -> None:
         self._polled_ns = None
         for channel in self._channels.values():
-            self._watcher.restart_window(channel)
-            channel.changed_ns = None
-            if not channel.claim_sent:
-                channel.claim = None
+            channel.forget_observation()
 
-    def _lose(self, name: str, channel: ChannelTerm, record: Record | None) -> Effect:
-        self._watcher.see(channel, record)
-        channel.held = None
-        channel.asserting = False
-        channel.accepted_state = None
-        self._watcher.restart_window(channel)
-        self._poll_due_ns = 0
-        self._forget_if_retired(name, channel)
-        self._after_loss()
-        return Effect.DROPPED
+    def _ended(self, name: str, effect: Effect) -> Effect:
+        """Draw the consequences for the process where an answer ended the channel's term."""
+        if effect in (Effect.DROPPED, Effect.RELEASED):
+            channel = self._channels[name]
+            channel.end()
+            if effect is Effect.DROPPED:
+                self._poll_due_ns = 0
+            self._forget_if_retired(name, channel)
+            if not self.held and self.phase is Phase.ACTIVE:
+                self._move(Move.LOST_LAST)
+        return effect
 
     def _forget_if_retired(self, name: str, channel: ChannelTerm) -> None:
         if channel.retiring and channel.held is None:
             del self._channels[name]
-
-    def _release(self, name: str, channel: ChannelTerm) -> Effect:
-        channel.held = None
-        channel.accepted_state = None
-        self._watcher.restart_window(channel)
-        self._forget_if_retired(name, channel)
-        self._after_loss()
-        return Effect.RELEASED
-
-    def _after_loss(self) -> None:
-        if not self.held and self.phase is Phase.ACTIVE:
-            self._move(Move.LOST_LAST)
-
-    def _on_accepted(self, channel: ChannelTerm, mark: CallMark, answer: Answer) -> Effect:
-        assert isinstance(answer, Accepted)
-        in_order = answer.previous_n == channel.acknowledged_n
-        channel.acknowledged_n = mark.n
-        channel.accepted_state = mark.state
-        if mark.state is ChannelState.FREE and self._state(channel) is ChannelState.FREE:
-            return self._release(mark.channel, channel)
-        # Anything but the call before: Redis went back, or an answer was lost. "Less" would not do: a late call
-        # may have lifted the number again.
-        return Effect.KEEP_ON if in_order else Effect.REWRITE
-
-    def _on_stale(self, channel: ChannelTerm, mark: CallMark, answer: Answer) -> Effect:
-        assert isinstance(answer, Stale)
-        channel.n = max(channel.n, answer.record.n)
-        return Effect.REWRITE
-
-    def _on_fenced(self, channel: ChannelTerm, mark: CallMark, answer: Answer) -> Effect:
-        assert isinstance(answer, Fenced)
-        return self._lose(mark.channel, channel, answer.record)
-
-    def _on_rewound(self, channel: ChannelTerm, mark: CallMark, answer: Answer) -> Effect:
-        channel.asserting = True
-        return Effect.ASSERT
-
-    def _on_no_answer(self, channel: ChannelTerm, mark: CallMark, answer: Answer) -> Effect:
-        return Effect.REWRITE
-
-
-_Handler = Callable[[Handover, ChannelTerm, CallMark, Answer], Effect]
-ON_CALL: Final[dict[type[Answer], _Handler]] = {
-    Accepted: Handover._on_accepted,
-    Stale: Handover._on_stale,
-    Fenced: Handover._on_fenced,
-    Rewound: Handover._on_rewound,
-    Refused: Handover._on_no_answer,
-    Unanswered: Handover._on_no_answer,
-}

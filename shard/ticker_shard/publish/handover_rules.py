@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Final
 
-from ticker_shard.publish.fence import ChannelState, Claim, ClaimReason, Record
+from ticker_shard.publish.fence import ChannelState, ClaimReason, Record
 
 
 class Phase(StrEnum):
@@ -78,45 +78,3 @@ CLAIM_RULES: Final[tuple[ClaimRule, ...]] = (
 def reason_to_claim(seen: Sighting) -> ClaimReason | None:
     """The first rule that holds; `None` means hands off."""
     return next((rule.reason for rule in CLAIM_RULES if rule.holds(seen)), None)
-
-
-@dataclass(frozen=True, slots=True)
-class CallMark:
-    """The fenced part of one call: under which term, number and state it goes."""
-
-    channel: str
-    epoch: int
-    n: int
-    state: ChannelState
-
-
-class Effect(Enum):
-    """What the caller does with its rows after an answer."""
-
-    KEEP_ON = "accepted, in order"
-    REWRITE = "the channel's newest values must be published again"
-    DROPPED = "the channel is another process's: discard its queue"
-    ASSERT = "Redis lost the record: assert, then rewrite"
-    RELEASED = "the channel was given up as intended"
-    NOTHING = "no consequence"
-
-
-@dataclass(slots=True)
-class ChannelTerm:
-    """What one process knows of one channel's record, and its own part in it."""
-
-    held: int | None = None  # epoch
-    n: int = 0  # last number used
-    acknowledged_n: int = 0
-    accepted_state: ChannelState | None = None
-    asserting: bool = False
-    retiring: bool = False  # the table does not have it any more
-    last_call_ns: int = 0
-    seen: int = 0  # highest epoch ever read here
-    # Observation of somebody else's record; `since_ns` is None while there is none.
-    observed: Record | None = None
-    since_ns: int | None = None
-    changed_ns: int | None = None  # when it was last seen to change
-    claim: Claim | None = None  # decided, not answered
-    claim_sent: bool = False
-    behind_ns: int | None = None  # since when only the table's revision keeps us from claiming

@@ -97,7 +97,9 @@ class Ledger:
     unrouted
         Rows (not per channel) for instruments that the table does not have.
     gaps, lost_gaps
-        Gap records accepted; those given up with the channel.
+        Gap records accepted; those given up with the channel (its next holder finds them in the fence record).
+    gap_instrument_ns
+        Instruments times nanoseconds of the accepted records, by cause.
     holders
         Each answers how many rows lie with it now.
     """
@@ -115,6 +117,7 @@ class Ledger:
     unrouted: int = 0
     gaps: int = 0
     lost_gaps: int = 0
+    gap_instrument_ns: dict[str, int] = field(default_factory=dict)
     holders: list[Callable[[], int]] = field(default_factory=list, repr=False)
 
     def reject(self, reason: str, units: int) -> None:
@@ -125,6 +128,12 @@ class Ledger:
     def drop(self, cause: DropCause, units: int) -> None:
         """Count `units` rows per channel as lost."""
         self.dropped[cause] += units
+
+    def declare(self, cause: str, *, instrument_ns: int) -> None:
+        """Count a gap record that Redis accepted; merged records count under their first cause."""
+        self.gaps += 1
+        cause = cause.partition("+")[0]
+        self.gap_instrument_ns[cause] = self.gap_instrument_ns.get(cause, 0) + instrument_ns
 
     def in_flight(self) -> int:
         """Rows per channel that lie in a queue or in a call without an answer, counted there."""

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ticker_shard.publish.gaps import GapRecord
+from ticker_shard.publish.fence import Trouble
+from ticker_shard.publish.gaps import GapRecord, encode_holes
 from ticker_shard.publish.handover import CallMark
 from ticker_shard.publish.ledger import DropCause, Ledger
-from ticker_shard.publish.limits import UNANSWERED_CALLS_MAX
+from ticker_shard.publish.limits import REFUSED_WAIT_MAX_NS, REFUSED_WAIT_NS, UNANSWERED_CALLS_MAX
 from ticker_shard.ticks.rows import Nanoseconds, Slots
 
 
@@ -42,6 +43,7 @@ class Parcel:
     numbered: bool
     deletes: tuple[str, ...] = ()
     gaps: tuple[GapRecord, ...] = ()
+    holes: bytes = b""
 
     @property
     def fresh(self) -> int:
@@ -76,6 +78,18 @@ class Outbox:
         Monotonic time of the last accepted call under this epoch.
     accepted_wall_ns
         The same on the wall clock.
+    hole_ns
+        Monotonic time since when not everything received could be published; `None` while it can.
+    open_holes
+        What the feed does not deliver at the moment.
+    told_holes
+        What the fence record says of holes, as far as accepted calls tell.
+    taken
+        By slot: the field of the last values was taken under this epoch.
+    sweep
+        Where the list of the account's fields goes on that is gone through after a claim; `None` when it is done.
+    trouble, failures, retry_ns
+        Redis refuses this channel: why, how many times in a row, and when to try again.
     """
 
     seq: int = 1
@@ -86,22 +100,60 @@ class Outbox:
     unanswered: deque[tuple[int, int, bool]] = field(default_factory=deque)
     accepted_ns: int | None = None
     accepted_wall_ns: int = 0
+    hole_ns: int | None = None
+    open_holes: list[GapRecord] = field(default_factory=list)
+    told_holes: bytes | None = None
+    taken: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    sweep: int | None = None
+    trouble: Trouble | None = None
+    failures: int = 0
+    retry_ns: int = 0
 
     @property
     def has_more(self) -> bool:
         """Whether something besides queued rows waits to be sent."""
-        return bool(self.deletes) or bool(self.gaps) or bool(self.repeating.any())
+        return bool(self.deletes) or bool(self.gaps) or self.sweep is not None or bool(self.repeating.any())
+
+    def blocked(self, *, now_ns: int) -> bool:
+        """Whether only beats go out, because Redis refuses the channel."""
+        return self.trouble is not None and now_ns < self.retry_ns
+
+    def refused(self, trouble: Trouble, *, now_ns: int) -> None:
+        """Redis refused what this channel carries: try again later, and later each time."""
+        self.trouble = trouble
+        if now_ns >= self.retry_ns:  # the calls of one round are one failure
+            self.failures += 1
+            self.retry_ns = now_ns + min(REFUSED_WAIT_NS << (self.failures - 1), REFUSED_WAIT_MAX_NS)
+
+    def recovered(self) -> None:
+        """Redis took what this channel carries."""
+        self.trouble, self.failures, self.retry_ns = None, 0, 0
+
+    def untold_holes(self) -> bytes:
+        """What the next call should say of holes; empty where the record says it already."""
+        holes = encode_holes(self.open_holes, self.gaps)
+        return b"" if holes == self.told_holes else holes
+
+    def behind(self, *, since_ns: int) -> None:
+        """From `since_ns` on, if not before, something received is not published."""
+        if self.hole_ns is None or since_ns < self.hole_ns:
+            self.hole_ns = since_ns
+        self.told_holes = None
 
     def in_flight(self) -> int:
         """Rows in calls without an answer, counted."""
         return sum(parcel.fresh for parcel in self.sent.values()) + sum(fresh for _, fresh, _ in self.unanswered)
 
-    def begin_term(self) -> None:
+    def begin_term(self, *, now_ns: int, wall_ns: int) -> None:
         """A new epoch: numbers start again, nothing of the term before is owed."""
         assert not self.sent, self.sent
         assert not self.unanswered, self.unanswered
         self.seq = 1
-        self.accepted_ns = None
+        self.accepted_ns, self.accepted_wall_ns = now_ns, wall_ns
+        self.hole_ns = self.told_holes = None
+        self.taken[:] = False
+        self.sweep = 0
+        self.recovered()
 
     def keep_unanswered(self, parcel: Parcel, *, ledger: Ledger) -> None:
         """The connection broke before the answer to `parcel`."""
@@ -111,19 +163,22 @@ class Outbox:
             ledger.drop(DropCause.UNANSWERED, fresh)
             ledger.lost_messages += numbered
 
-    def settle_unanswered(self, *, known_n: int | None, ledger: Ledger) -> None:
+    def settle_unanswered(self, *, known_n: int | None, run_n: int = 1, ledger: Ledger) -> None:
         """Decide all calls without an answer.
 
         Parameters
         ----------
         known_n
-            The last call that Redis knew before it accepted a later one: up to it calls were carried out (one
-            connection carries them in order), those above it never will be. `None`: that cannot be said any more.
+            The last call that Redis knew before it accepted a later one: those above it never will be carried out.
+            `None`: that cannot be said any more.
+        run_n
+            From here to `known_n` every call was carried out; of those before, some were refused (no memory, say),
+            and nobody can tell which.
         ledger
             Where the rows are counted.
         """
         for n, fresh, numbered in self.unanswered:
-            if known_n is None:
+            if known_n is None or n < run_n:
                 ledger.drop(DropCause.UNANSWERED, fresh)
                 ledger.lost_messages += numbered
             elif n <= known_n:

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from typing import Final
@@ -23,7 +23,8 @@ from ticker_shard.publish.breaker import BreakerState, CircuitBreaker, Outcome
 from ticker_shard.publish.calls import NewestValues
 from ticker_shard.publish.core import PublisherCore
 from ticker_shard.publish.door import Door, RedisTroubleError
-from ticker_shard.publish.fence import CONFIGURATION, Refused, Trouble, Unanswered
+from ticker_shard.publish.fence import CONFIGURATION, Trouble, Unanswered, trouble_of_redis
+from ticker_shard.publish.gaps import Hole
 from ticker_shard.publish.handover import Phase
 from ticker_shard.publish.latency import Latency
 from ticker_shard.publish.ledger import Ledger
@@ -149,6 +150,11 @@ class RedisPublisher:
         self._core.report_gap(slots, start_ns=start_ns, end_ns=end_ns, cause=cause)
         self._wake.set()
 
+    def set_holes(self, holes: Sequence[Hole]) -> None:
+        """Say what the feed does not deliver at the moment: all of it, each time it changes."""
+        self._core.holes.feed_misses(holes)
+        self._wake.set()
+
     def terminate(self) -> None:
         """SIGTERM: hand over, or drain; then `run` returns."""
         self._core.handover.terminate(now_ns=self._monotonic_ns())
@@ -218,7 +224,14 @@ class RedisPublisher:
 
     @property
     def _trouble(self) -> Trouble | None:
-        return self._core.trouble or self._core.rehearsal.forbidden
+        refused = self._core.refused_channels
+        local = (Trouble(why.kind, f"channel {name}: {why.message}") for name, why in sorted(refused.items()))
+        return self._core.trouble or self._core.rehearsal.forbidden or next(local, None)
+
+    @property
+    def refused_channels(self) -> int:
+        """How many channels Redis refuses although it works; the others go on."""
+        return len(self._core.refused_channels)
 
     @property
     def connected(self) -> bool:
@@ -245,6 +258,7 @@ class RedisPublisher:
                     await self._disconnect()
                 door = self._door or await self._connect()
                 if door is not None and not await self._turn(door):
+                    self.breaker.withdraw()
                     await self._sleep_until(core.wake_ns(now_ns=self._monotonic_ns()))
                 self._tell()
             core.close_books()
@@ -271,7 +285,7 @@ class RedisPublisher:
                 "channels held changed",
                 extra={"held": list(core.handover.held), "state": str(self.state), "leaving": self.leaving},
             )
-        failed = any(isinstance(answer, Refused | Unanswered) for answer in answers)
+        failed = any(trouble_of_redis(answer) is not None for answer in answers)
         if any(isinstance(answer, Unanswered) for answer in answers):
             await self._disconnect()
         self._report(Outcome.FAILURE if failed else Outcome.SUCCESS)

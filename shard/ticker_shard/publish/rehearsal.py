@@ -33,6 +33,7 @@ class Rehearsal:
         self.forbidden: Trouble | None = None
         self._handover, self._calls = handover, calls
         self._due_ns = 0
+        self._turn = 0
 
     def due_ns(self, table: InstrumentTable | None) -> int | None:
         """When to ask; `None` while there is nothing to ask."""
@@ -49,7 +50,8 @@ class Rehearsal:
         if not table.channels:
             self._handover.rehearsed()
             return []
-        name = min(channel.name for channel in table.channels)
+        names = sorted(channel.name for channel in table.channels)
+        name = names[self._turn % len(names)]
         return [self._calls.rehearsal(name, wall_ns=wall_ns)]
 
     def answered(self, answer: Answer) -> Trouble | None:
@@ -62,5 +64,7 @@ class Rehearsal:
                 # Epoch 0 is nobody's: a record that says so was written by something else.
                 return Trouble(TroubleKind.REFUSED, "the rehearsal was not refused: a fence record has epoch 0")
             case _:
-                pass  # refused or not answered: named with the round's other failures, asked again after a beat
+                # Named with the round's other failures, asked again after a beat: of another channel, because one
+                # that Redis refuses must not keep the others from being published.
+                self._turn += 1
         return None

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ticker_shard.publish.fence import ChannelState, ClaimReason, Record
-from ticker_shard.publish.handover_rules import ChannelTerm, Sighting, reason_to_claim
+from ticker_shard.publish.handover_rules import Sighting, reason_to_claim
+from ticker_shard.publish.handover_terms import ChannelTerm
 from ticker_shard.publish.limits import CATCH_UP_NS, Timing
 
 
@@ -30,20 +31,11 @@ class Watcher:
 
     def observe(self, channel: ChannelTerm, record: Record | None, *, now_ns: int) -> None:
         """A poll brought `record`."""
-        self.see(channel, record)
+        channel.see(record)
         if channel.since_ns is None:
             channel.observed, channel.since_ns = record, now_ns
         elif channel.observed != record:
             channel.observed, channel.since_ns, channel.changed_ns = record, now_ns, now_ns
-
-    def see(self, channel: ChannelTerm, record: Record | None) -> None:
-        """Remember the highest epoch ever read, whatever brought it."""
-        if record is not None:
-            channel.seen = max(channel.seen, record.epoch)
-
-    def restart_window(self, channel: ChannelTerm) -> None:
-        """What was unchanged until now may change unseen."""
-        channel.observed, channel.since_ns = None, None
 
     def occupied(self, channel: ChannelTerm, *, now_ns: int) -> bool | None:
         """Whether another process is alive there; `None` when that is not known."""

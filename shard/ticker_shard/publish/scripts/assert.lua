@@ -1,6 +1,6 @@
 -- Put a lost record back: only for a process that believes it holds the channel and was told REWOUND.
 --
--- KEYS  1 fence record (hash: epoch, holder, n, state, revision)
+-- KEYS  1 fence record (see call.lua)
 -- ARGV  1 epoch   2 holder   3 n   4 state (active|leaving|free)   5 applied table revision
 -- Answers
 --       ASSERTED           the record was missing or of an earlier term and is now the caller's
@@ -12,7 +12,7 @@ local epoch = tonumber(record[1] or '')
 local mine = tonumber(ARGV[1])
 if not epoch or epoch < mine then
   redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'holder', ARGV[2], 'n', ARGV[3], 'state', ARGV[4],
-    'revision', ARGV[5])
+    'revision', ARGV[5], 'run', string.format('%.0f', tonumber(ARGV[3]) + 1))
   return {'ASSERTED'}
 end
 if epoch == mine and record[2] == ARGV[2] then

@@ -1,14 +1,16 @@
 -- Take a channel over: compare-and-set on the record that the claimant observed.
 --
--- KEYS  1 fence record (hash: epoch, holder, n, state, revision, at = Redis's time of the last call in ms)
+-- KEYS  1 fence record (see call.lua)
 -- ARGV  1 claimant (process id)
 --       2 reason: own | free | leaving | silent (a record that stayed missing is claimed as silent)
 --       3 expected epoch ('' = the record was missing)   4 expected holder   5 expected n
 --       6 highest epoch the claimant ever read here
 --       7 table revision up to which the claimant may claim
 -- Answers
---       CLAIMED   epoch, pause in ms          the claimant holds the channel; n starts at 0; the pause is the time
---                                             since the predecessor's last accepted call ('' = not known)
+--       CLAIMED   epoch, pause in ms, holes   the claimant holds the channel; n starts at 0; the pause is the time
+--                                             since the predecessor's last accepted call ('' = not known), the
+--                                             holes are what it knew to be missing. Both stay in the record until
+--                                             the claimant's first call: a claimant that dies before hands them on
 --       CONFLICT  record (absent = missing)   not what was observed; nothing written
 --       BEHIND    record                      the record's table is newer than ARGV 7; nothing written
 --       record = epoch, holder, n, state, revision
@@ -38,10 +40,10 @@ local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 -- '%.0f': a Lua number of this size would otherwise be written with an exponent.
 local taken = string.format('%.0f', math.max(epoch + 1, tonumber(ARGV[6]) + 1, now_ms))
 redis.call('HSET', KEYS[1], 'epoch', taken, 'holder', ARGV[1], 'n', '0', 'state', 'active',
-  'revision', record[5] or '0')
+  'revision', record[5] or '0', 'run', '1')
 local pause = ''
 local at = tonumber(redis.call('HGET', KEYS[1], 'at') or '')
 if at then
   pause = string.format('%.0f', math.max(now_ms - at, 0))
 end
-return {'CLAIMED', taken, pause}
+return {'CLAIMED', taken, pause, redis.call('HGET', KEYS[1], 'holes') or ''}

@@ -1,0 +1,113 @@
+"""Holes in what a channel publishes: from when to when, and who declares them. Pure.
+
+============================  =====================================  ===========================================
+hole                          from                                   to
+============================  =====================================  ===========================================
+calls fail (``redis``)        the first call that failed             the rewrite afterwards is complete
+no call was made, though      the last accepted call                 the next one
+none failed (``stalled``:
+the process was stopped)
+nobody held the channel       the last accepted call of the          the claim
+(``takeover``)                predecessor, by Redis's clock
+the feed delivered nothing    the feed's word                        the feed's word; or the claim, where the holder
+                                                                     gave way before its feed was back
+============================  =====================================  ===========================================
+
+A hole no longer than a batch's window cannot be told from an ordinary batch and is not declared. A predecessor that
+gave way (reason *leaving*) published until the claim and calls at least once a beat, so only a pause of more than
+`STALL_BEATS` beats is a hole; in place of one that is gone nobody published from its last call on.
+
+The last line needs the fence record: what a holder knows to be missing stands there (`gaps.encode_holes`), with every
+gap record that Redis has not accepted yet. A record leaves the list in the very call that publishes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from ticker_shard.publish.fence import Claimed, ClaimReason
+from ticker_shard.publish.gaps import GapRecord, Hole, close_holes, gap_record, hold_gap
+from ticker_shard.publish.limits import MS_NS
+from ticker_shard.publish.outbox import Outbox
+from ticker_shard.publish.roster import Roster
+from ticker_shard.ticks.rows import Slots
+
+STALL_BEATS: Final = 2
+
+
+class HoleKeeper:
+    """Watches the channels of one process for holes, and puts their records into the outboxes.
+
+    Parameters
+    ----------
+    shard
+        For the records.
+    outboxes
+        By channel; the core's own.
+    window_ns
+        Of a batch: no shorter hole is declared.
+    beat_ns
+        Of the hand-over.
+    """
+
+    def __init__(self, shard: str, outboxes: Mapping[str, Outbox], *, window_ns: int, beat_ns: int) -> None:
+        self._shard, self._outboxes = shard, outboxes
+        self._window_ns, self._stall_ns = window_ns, STALL_BEATS * beat_ns
+        self._roster: Roster | None = None
+        self._feed: Sequence[Hole] = ()
+
+    def configure(self, roster: Roster) -> None:
+        """A table was applied."""
+        self._roster = roster
+        self.feed_misses(self._feed)
+
+    def feed_misses(self, holes: Sequence[Hole]) -> None:
+        """What the feed does not deliver at the moment, all of it."""
+        self._feed = holes
+        for name, outbox in self._outboxes.items():
+            outbox.open_holes = []
+            for hole in holes:
+                record = self._record(name, hole.slots, start_ns=hole.start_ns, end_ns=hole.start_ns, cause=hole.cause)
+                if record is not None:
+                    hold_gap(outbox.open_holes, record)
+
+    def declare(self, name: str, slots: Slots, *, start_ns: int, end_ns: int, cause: str) -> None:
+        """Have a record published for those of `slots` that the channel publishes."""
+        record = self._record(name, slots, start_ns=start_ns, end_ns=end_ns, cause=cause)
+        if record is not None:
+            hold_gap(self._outboxes[name].gaps, record)
+
+    def term_begins(self, name: str, claimed: Claimed, *, reason: ClaimReason, wall_ns: int) -> None:
+        """The channel was claimed: declare what was missed before."""
+        for gap in close_holes(claimed.holes, shard=self._shard, end_ns=wall_ns):
+            hold_gap(self._outboxes[name].gaps, gap)
+        pause_ns = (claimed.pause_ms or 0) * MS_NS
+        if pause_ns > (self._stall_ns if reason is ClaimReason.LEAVING else self._window_ns):
+            self._declare_all(name, start_ns=wall_ns - pause_ns, end_ns=wall_ns, cause="takeover")
+
+    def accepted(self, name: str, *, now_ns: int, wall_ns: int) -> None:
+        """Redis accepted a call: a hole may be over."""
+        outbox = self._outboxes[name]
+        last_ns, hole_ns = outbox.accepted_ns, outbox.hole_ns
+        if hole_ns is None:
+            if last_ns is not None and now_ns - last_ns > self._stall_ns:
+                self._declare_all(name, start_ns=outbox.accepted_wall_ns, end_ns=wall_ns, cause="stalled")
+        elif not outbox.sent and not outbox.repeating.any() and not outbox.blocked(now_ns=now_ns):
+            outbox.hole_ns = None
+            if now_ns - hole_ns > self._window_ns:
+                self._declare_all(name, start_ns=wall_ns - (now_ns - hole_ns), end_ns=wall_ns, cause="redis")
+        outbox.accepted_ns, outbox.accepted_wall_ns = now_ns, wall_ns
+
+    def _declare_all(self, name: str, *, start_ns: int, end_ns: int, cause: str) -> None:
+        """Nothing of the whole channel was published for a while."""
+        if self._roster is not None and name in self._roster:
+            self.declare(name, self._roster.table.members[name], start_ns=start_ns, end_ns=end_ns, cause=cause)
+
+    def _record(self, name: str, slots: Slots, *, start_ns: int, end_ns: int, cause: str) -> GapRecord | None:
+        roster = self._roster
+        if roster is None or name not in roster:
+            return None
+        known = slots[(slots >= 0) & (slots < roster.table.capacity)]
+        symbols = roster.published_symbols(name, known)
+        return gap_record(self._shard, symbols, start_ns=start_ns, end_ns=end_ns, cause=cause) if symbols else None
