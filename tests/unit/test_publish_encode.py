@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from tests.support.ticks import CHANNEL, a_table, some_rows
 from ticker_client import Message, Source, decode_message, decode_row
 from ticker_crds import AssignedInstrument, AssignmentTable, Channel, Encoding, Mode, Role
-from ticker_shard.publish.encode import Head, encoder_for
+from ticker_shard.publish.encode import Head, make_encoders
 from ticker_shard.publish.encode_times import iso_utc
 from ticker_shard.publish.symbols import SymbolBook
 from ticker_shard.ticks.instruments import build_instruments
 from ticker_shard.ticks.rows import PacketKind, PricingOutcome, Word
 
+REFERENCE = make_encoders(native=False)
 NS = 1_763_696_730_123_456_789  # 2025-11-21 03:45:30.123456789 UTC
 HEAD = Head(shard="pool.acc1", process='i"1/r', epoch=1_763_700_000_123, seq=7, source="live", sent_ns=NS)
 ALWAYS = {"instrument_token", "symbol", "last_price", "received_at"}
@@ -41,7 +42,7 @@ def one_token(token: int):
 
 def payloads(table, rows, encoding=Encoding.JSON) -> list[bytes]:
     """What lies in the hash, row by row."""
-    return [row for _, row in encoder_for(encoding).encode(HEAD, rows, book=SymbolBook(table), gaps=[])[1]]
+    return [row for _, row in REFERENCE[encoding].encode(HEAD, rows, book=SymbolBook(table), gaps=[])[1]]
 
 
 def encoded(table, rows) -> dict:
@@ -206,7 +207,7 @@ def test_only_rows_of_a_settling_instrument_say_so():
 def test_a_message_is_its_rows_bytes_in_an_envelope():
     table = a_table(2)
 
-    payload, rows = encoder_for(Encoding.JSON).encode(HEAD, some_rows(table, [0, 1]), book=SymbolBook(table), gaps=[])
+    payload, rows = REFERENCE[Encoding.JSON].encode(HEAD, some_rows(table, [0, 1]), book=SymbolBook(table), gaps=[])
 
     assert list(json.loads(payload)) == ["v", "shard", "process", "epoch", "seq", "source", "sent_at", "ticks"]
     assert [field for field, _ in rows] == [b"NFO:X0", b"NFO:X1"]

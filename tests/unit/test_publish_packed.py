@@ -15,11 +15,12 @@ from ticker_client import Message, Source, Undecodable, decode_message, decode_r
 from ticker_client.columns import Columns, decode_columns
 from ticker_client.packed import OUTCOMES
 from ticker_crds import Encoding, Role
-from ticker_shard.publish.encode import Encoder, Head, encoder_for
+from ticker_shard.publish.encode import Encoder, Head, make_encoders
 from ticker_shard.publish.gaps import GapRecord
 from ticker_shard.publish.symbols import SymbolBook
 from ticker_shard.ticks.rows import PacketKind, PricingOutcome, TickRows, Word
 
+REFERENCE = make_encoders(native=False)
 NS = 1_763_696_730_123_456_789
 HEAD = Head(shard="pool.acc1", process="i/r", epoch=1_763_700_000_123, seq=7, source="live", sent_ns=NS)
 JSON, MSGPACK = Encoding.JSON, Encoding.MSGPACK
@@ -44,7 +45,7 @@ def test_a_row_lies_as_documented():
     table, rows = an_option(role=Role.SETTLING)
     rows.outcome[:], rows.greeks[0], rows.priced_ns[:] = PricingOutcome.BELOW_INTRINSIC, [np.nan] * 5 + [260.5], NS + 9
 
-    row = hash_rows(encoder_for(MSGPACK), rows, SymbolBook(table))[b"NFO:X0"]
+    row = hash_rows(REFERENCE[MSGPACK], rows, SymbolBook(table))[b"NFO:X0"]
 
     assert len(row) == 256
     assert struct.unpack_from("<BBBBIq", row) == (0x13, 4, 1, 6, 100, NS)
@@ -71,14 +72,14 @@ def test_a_row_is_as_long_as_what_it_carries(kind, priced, size):
     table, rows = an_option(kind=kind)
     rows.outcome[:] = PricingOutcome.PRICED if priced else PricingOutcome.NOT_ASKED
 
-    assert [len(row) for row in hash_rows(encoder_for(MSGPACK), rows, SymbolBook(table)).values()] == [size]
+    assert [len(row) for row in hash_rows(REFERENCE[MSGPACK], rows, SymbolBook(table)).values()] == [size]
 
 
 @given(wild_rows(WILD))
 def test_a_reader_of_either_encoding_has_the_same_rows(rows):
     read = []
     for encoding in (JSON, MSGPACK):
-        message, arguments = encoder_for(encoding).encode(HEAD, rows, book=BOOK, gaps=[])
+        message, arguments = REFERENCE[encoding].encode(HEAD, rows, book=BOOK, gaps=[])
         decoded = decode_message(message)
         assert isinstance(decoded, Message)
         stored = tuple(decode_row(row, symbol=field.decode()) for field, row in arguments)
@@ -92,19 +93,19 @@ def test_the_envelope_is_that_of_json():
     table, rows = an_option()
     gap = GapRecord("s", 1, ("NFO:X0",), NS, NS + 1, "silent").encode()
 
-    message = decode_message(encoder_for(MSGPACK).encode(HEAD, rows, book=SymbolBook(table), gaps=[gap])[0])
+    message = decode_message(REFERENCE[MSGPACK].encode(HEAD, rows, book=SymbolBook(table), gaps=[gap])[0])
 
     assert isinstance(message, Message)
     assert (message.source, message.seq, message.kind) == (Source("pool.acc1", "i/r", 1_763_700_000_123), 7, "live")
     assert [(found.cause, found.symbols) for found in message.gaps] == [("silent", ("NFO:X0",))]
-    assert message == decode_message(encoder_for(JSON).encode(HEAD, rows, book=SymbolBook(table), gaps=[gap])[0])
+    assert message == decode_message(REFERENCE[JSON].encode(HEAD, rows, book=SymbolBook(table), gaps=[gap])[0])
 
 
 def test_a_message_of_gap_records_alone_has_no_rows():
     table, rows = an_option()
 
     for encoding in (JSON, MSGPACK):
-        payload, arguments = encoder_for(encoding).encode(HEAD, rows.take(slice(0)), book=SymbolBook(table), gaps=[])
+        payload, arguments = REFERENCE[encoding].encode(HEAD, rows.take(slice(0)), book=SymbolBook(table), gaps=[])
         assert (decode_message(payload).ticks, list(arguments)) == ((), [])
 
 
@@ -113,7 +114,7 @@ def test_columns_are_the_messages_own_bytes():
     rows = some_rows(table, [0, 1, 2], price=18_765)
     rows.words[:, Word.DEPTH + 1 :: 3] = np.arange(10) * 5
 
-    columns = decode_columns(encoder_for(MSGPACK).encode(HEAD, rows, book=SymbolBook(table), gaps=[])[0])
+    columns = decode_columns(REFERENCE[MSGPACK].encode(HEAD, rows, book=SymbolBook(table), gaps=[])[0])
 
     assert isinstance(columns, Columns)
     assert columns.symbols == ["NFO:X0", "NFO:X1", "NFO:X2"]

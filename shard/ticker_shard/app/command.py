@@ -43,6 +43,7 @@ from ticker_shard.assignment.kubernetes import (
     KubernetesStatus,
     KubernetesVoice,
 )
+from ticker_shard.publish.encode import make_encoders, warm_up
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ async def run_shard(settings: ShardSettings) -> int:
     async with _outside(settings, stop=wanted) as (outside, process):
         if outside is None:
             return 0
+        warm_up(make_encoders().values())
         shard = Shard(settings, outside, process=process)
         # What was made so far lives as long as the process: no collection needs to walk it again.
         gc.collect()

@@ -6,6 +6,7 @@ leaves, the newest. Everything a call carries is noted as a parcel in the channe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Final, Protocol
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from ticker_crds import Encoding
 from ticker_shard.publish import fence
 from ticker_shard.publish.batcher import Flush, TickBatcher, newest_positions
-from ticker_shard.publish.encode import Head, encoder_for
+from ticker_shard.publish.encode import Encoder, Head
 from ticker_shard.publish.fence import ChannelState, Request
 from ticker_shard.publish.gaps import GapRecord
 from ticker_shard.publish.handover import CallMark, Handover
@@ -53,6 +54,8 @@ class CallMaker:
         Where repetitions are read.
     handover, batcher, ledger
         The process's own.
+    encoders
+        One for each encoding.
     """
 
     def __init__(
@@ -65,11 +68,13 @@ class CallMaker:
         handover: Handover,
         batcher: TickBatcher,
         ledger: Ledger,
+        encoders: Mapping[Encoding, Encoder],
     ) -> None:
         self.table: InstrumentTable | None = None
         self._book: SymbolBook | None = None
         self._shard, self._process, self._source, self._newest = shard, process, source, newest
         self._handover, self._batcher, self._ledger = handover, batcher, ledger
+        self._encoders = encoders
         self._encodings: dict[str, Encoding] = {}  # of channels on their way out too
 
     def configure(self, table: InstrumentTable) -> None:
@@ -169,7 +174,7 @@ class CallMaker:
         message, numbers, arguments = b"", b"", NO_ROWS
         if len(rows) or records:
             head = Head(self._shard, self._process, mark.epoch, seq, self._source, wall_ns)
-            encoder = encoder_for(self._encodings[mark.channel])
+            encoder = self._encoders[self._encodings[mark.channel]]
             message, arguments = encoder.encode(head, rows, book=self._book, gaps=records)
             numbers = head.numbers()
         return fence.Call(

@@ -18,14 +18,16 @@ somebody is left to count), and then the newest values are rewritten by whoever 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ticker_crds import Encoding
 from ticker_shard.publish import fence
 from ticker_shard.publish.batcher import Conflated, Flush, TickBatcher, Wait
 from ticker_shard.publish.calls import CallMaker, NewestValues
 from ticker_shard.publish.duties import Duties, vanished_fields
+from ticker_shard.publish.encode import Encoder, make_encoders
 from ticker_shard.publish.fence import Answer, Request, Trouble
 from ticker_shard.publish.gaps import hold_gap
 from ticker_shard.publish.handover import Effect, Handover, Phase
@@ -62,6 +64,8 @@ class PublisherCore:
         When a batch leaves at the latest.
     timing
         Times of the hand-over.
+    encoders
+        Of this process alone.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class PublisherCore:
         window_ms: int,
         ticks_max: int,
         timing: Timing,
+        encoders: Mapping[Encoding, Encoder] | None = None,
     ) -> None:
         self.handover = Handover(process=process, timing=timing)
         self.batcher = TickBatcher(window_ms=window_ms, ticks_max=ticks_max)
@@ -89,6 +94,7 @@ class PublisherCore:
             handover=self.handover,
             batcher=self.batcher,
             ledger=self.ledger,
+            encoders=encoders or make_encoders(),
         )
         self.rehearsal = Rehearsal(handover=self.handover, calls=self._calls)
         self._shard, self._newest = shard, newest

@@ -7,22 +7,25 @@ of msgpack channels); the native writers give the same, only sooner.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Protocol
+from importlib.util import find_spec
+from typing import Protocol
 
+import numpy as np
 import orjson
 import ormsgpack
 
 from ticker_client import SCHEMA_VERSION
-from ticker_crds import Encoding
+from ticker_crds import AssignedInstrument, AssignmentTable, Channel, Encoding, Mode
 from ticker_shard.publish.encode_json import JsonRows
 from ticker_shard.publish.encode_packed import PackedRows
 from ticker_shard.publish.encode_times import iso_utc
 from ticker_shard.publish.resp import NO_ROWS, RowArguments
 from ticker_shard.publish.symbols import SymbolBook
-from ticker_shard.ticks.rows import TickRows
+from ticker_shard.ticks.instruments import build_instruments
+from ticker_shard.ticks.rows import WORDS, PacketKind, TickRows, unpriced_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,14 @@ class Encoder(Protocol):
         ...
 
 
+class JsonWriter(Protocol):
+    """`encode_json.JsonRows`, or what writes the same sooner."""
+
+    def encode(self, rows: TickRows, *, book: SymbolBook) -> tuple[bytes, RowArguments]:
+        """(rows joined by commas, arguments)."""
+        ...
+
+
 class JsonEncoder:
     """The default: for people, and for any language.
 
@@ -60,7 +71,7 @@ class JsonEncoder:
         Writes the rows.
     """
 
-    def __init__(self, rows: JsonRows) -> None:
+    def __init__(self, rows: JsonWriter) -> None:
         self._rows = rows
 
     def encode(
@@ -119,12 +130,34 @@ def _opening(shard: str, process: str) -> bytes:
     return orjson.dumps({"v": SCHEMA_VERSION, "shard": shard, "process": process})[:-1] + b","
 
 
-_ENCODERS: Final[dict[Encoding, Encoder]] = {
-    Encoding.JSON: JsonEncoder(JsonRows()),
-    Encoding.MSGPACK: MsgpackEncoder(PackedRows()),
-}
+def make_encoders(*, native: bool | None = None) -> dict[Encoding, Encoder]:
+    """An encoder for each encoding; they keep room to write in, so each writer of calls has its own.
+
+    Parameters
+    ----------
+    native
+        Whether rows are written by compiled code; `None`: where numba can be imported.
+    """
+    if native is None:
+        native = find_spec("numba") is not None
+    if not native:
+        return {Encoding.JSON: JsonEncoder(JsonRows()), Encoding.MSGPACK: MsgpackEncoder(PackedRows())}
+    # Here, because it takes a while and is not wanted everywhere.
+    from ticker_shard.publish.native import NativeJsonRows, NativePackedRows
+
+    return {Encoding.JSON: JsonEncoder(NativeJsonRows()), Encoding.MSGPACK: MsgpackEncoder(NativePackedRows())}
 
 
-def encoder_for(encoding: Encoding) -> Encoder:
-    """The channel's encoder."""
-    return _ENCODERS[encoding]
+def warm_up(encoders: Iterable[Encoder]) -> None:
+    """Write one row by each encoder, so that whatever is compiled is compiled before the first live frame."""
+    row = AssignedInstrument(1, "NSE", "WARM-UP", Mode.FULL, ("warm-up",))
+    table = build_instruments(AssignmentTable("", 1, (Channel("warm-up"),), (row,)))
+    rows = unpriced_rows(
+        np.zeros((1, WORDS), np.uint32),
+        np.full(1, PacketKind.FULL, np.uint8),
+        np.zeros(1, np.int32),
+        np.zeros(1, np.int64),
+    )
+    head = Head(shard="", process="", epoch=0, seq=0, source="live", sent_ns=0)
+    for encoder in encoders:
+        encoder.encode(head, rows, book=SymbolBook(table), gaps=())

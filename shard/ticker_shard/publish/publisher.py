@@ -14,15 +14,17 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from typing import Final
 
+from ticker_crds import Encoding
 from ticker_shard.publish.breaker import BreakerState, CircuitBreaker, Outcome
 from ticker_shard.publish.calls import NewestValues
 from ticker_shard.publish.core import PublisherCore
 from ticker_shard.publish.door import Door, RedisTroubleError
+from ticker_shard.publish.encode import Encoder
 from ticker_shard.publish.fence import CONFIGURATION, Trouble, Unanswered, trouble_of_redis
 from ticker_shard.publish.gaps import Hole
 from ticker_shard.publish.handover import Phase
@@ -77,6 +79,8 @@ class RedisPublisher:
         After SIGTERM, the longest wait for a successor; 0 where there is no room for one.
     timing
         The other times of the hand-over.
+    encoders
+        Of this process alone; `encode.make_encoders` where nothing else is said.
     on_change
         Called (synchronously, must not raise) when state, holdings, `acknowledged` or `trouble` may have changed.
     monotonic_ns, wall_ns, jitter
@@ -95,6 +99,7 @@ class RedisPublisher:
         ticks_max: int = TICKS_MAX,
         drain_deadline_s: float = DRAIN_DEADLINE_S,
         timing: Timing = TIMING,
+        encoders: Mapping[Encoding, Encoder] | None = None,
         on_change: Callable[[], None] = lambda: None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         wall_ns: Callable[[], int] = time.time_ns,
@@ -109,6 +114,7 @@ class RedisPublisher:
             window_ms=window_ms,
             ticks_max=ticks_max,
             timing=timing,
+            encoders=encoders,
         )
         self.breaker = CircuitBreaker(jitter=jitter)
         self._redis_url, self._shard, self._timing, self._on_change = redis_url, shard, timing, on_change

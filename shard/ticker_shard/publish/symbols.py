@@ -57,6 +57,6 @@ class SymbolBook:
         self.encoded: Final = tuple(encoded)
         self.fields: Final = Texts([bulk(symbol) for symbol in encoded])
         self.quoted: Final = Texts([orjson.dumps(symbol) for symbol in self.symbols])
-        self.divisor: Final[NDArray[np.uint32]] = table.divisor.astype(np.uint32)
-        self.digits: Final = np.array([_DIGITS[int(divisor)] for divisor in table.divisor], np.uint8)
+        self.divisor: Final[NDArray[np.int64]] = np.ascontiguousarray(table.divisor, np.int64)
+        self.digits: Final = np.array([_DIGITS[int(divisor)] for divisor in table.divisor], np.int64)
         self.settling: Final = np.array([row is not None and row.role is Role.SETTLING for row in rows], np.bool_)
