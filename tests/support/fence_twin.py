@@ -6,6 +6,7 @@ Switches break one rule each, to show that the checks which run on it can fail.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
 from ticker_shard.publish import fence
@@ -29,6 +30,20 @@ class FenceTwin:
     compare_and_set: bool = True
     call_numbers: bool = True
     call_raises_record: bool = False
+
+    def record(self, channel: str) -> Record | None:
+        """The channel's record."""
+        return self.records.get(channel)
+
+    def snapshot(self) -> FenceTwin:
+        """What a replica has now."""
+        return deepcopy(self)
+
+    def restore(self, snapshot: FenceTwin | None) -> None:
+        """The server has older data, or none."""
+        data = FenceTwin() if snapshot is None else deepcopy(snapshot)
+        self.records, self.last, self.owners = data.records, data.last, data.owners
+        self.at_ms, self.runs, self.holes = data.at_ms, data.runs, data.holes
 
     def execute(self, request: Request) -> Answer:
         record = self.records.get(request.channel)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from tests.support.fence_redis import FenceRedis
 from tests.support.fence_twin import FenceTwin
 from tests.support.ticks import NewestRows, a_table, some_rows
 from ticker_shard.publish import fence
@@ -25,6 +25,7 @@ from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.rows import Word
 
 CHANNELS = ("ticker:a:options", "ticker:b:options")
+KEPT = object()
 LOST = Unanswered(Trouble(TroubleKind.UNREACHABLE, "the history says so"))
 STEP_NS = 250 * MS_NS
 HEAL_NS = 30 * SECOND_NS  # silent window, take-over, rewrites; and the longest catch-up
@@ -64,7 +65,7 @@ class World:
     """
 
     make_core: Callable[..., PublisherCore] = PublisherCore
-    twin: FenceTwin = field(default_factory=FenceTwin)
+    twin: FenceTwin | FenceRedis = field(default_factory=FenceTwin)
     timing: Timing = TIMING
     channels: tuple[str, ...] = CHANNELS
     now_ns: int = 10**12
@@ -76,6 +77,10 @@ class World:
     highest: dict[str, tuple[int, int]] = field(default_factory=dict)  # channel -> (epoch, n) accepted last
     kept: dict[tuple[str, bytes], int] = field(default_factory=dict)  # (channel, field) -> value while data is kept
     spoke: dict[tuple[str, str], int] = field(default_factory=dict)  # (channel, process) -> accepted last, ns
+    numbers: dict[tuple[str, str, int], int] = field(default_factory=dict)  # (channel, process, epoch) -> last seq
+    losses: int = 0  # times that Redis lost data
+    claimed: dict[tuple[str, str], int] = field(default_factory=dict)  # (channel, process) -> losses before its claim
+    epochs_may_repeat: bool = False  # after a loss of data, where the server's clock does not tell terms apart
     started: int = 0
 
     def __post_init__(self) -> None:
@@ -184,19 +189,18 @@ class World:
         self.up = False
         self.late.clear()  # connections close with their server
 
-    def redis_up(self, *, data: FenceTwin | str | None = "kept") -> None:
-        """Redis is back: with its data, empty (`None`), or with older data."""
+    def redis_up(self, *, data: object = KEPT) -> None:
+        """Redis is back: with its data, empty (`None`), or with older data (a snapshot of the twin's)."""
         self.up = True
-        if data == "kept":
+        if data is KEPT:
             return
         self.late.clear()
-        replacement = FenceTwin() if data is None else deepcopy(data)
-        assert isinstance(replacement, FenceTwin)
-        self.twin.records, self.twin.last = replacement.records, replacement.last
-        self.twin.at_ms, self.twin.runs, self.twin.holes = replacement.at_ms, replacement.runs, replacement.holes
-        self.twin.owners = replacement.owners
+        self.losses += 1
+        self.twin.restore(data)
         self.highest.clear()
         self.kept.clear()
+        if self.epochs_may_repeat:
+            self.holders.clear()
         for pod in self.pods:
             if not pod.dead:
                 pod.core.disconnected()
@@ -204,20 +208,28 @@ class World:
     # -- what must hold
 
     def _execute(self, request: Request) -> Answer:
+        before = self.twin.record(request.channel)
         answer = self.twin.execute(request)
         match request, answer:
             case fence.Call(), fence.Accepted():
+                if before is None or (before.epoch, before.holder) != (request.epoch, request.holder):
+                    raise ViolationError(f"{request.holder}, {request.epoch} was accepted although Redis had {before}")
                 self.spoke[request.channel, request.holder] = self.now_ns
                 self._accepted(request)
             case fence.Assert(), fence.Asserted():
+                if self.claimed.get((request.channel, request.holder)) == self.losses:
+                    raise ViolationError(f"{request.holder} raised {before} to {request.epoch}, and nothing was lost")
                 self.spoke[request.channel, request.holder] = self.now_ns
-            case fence.Claim(reason=ClaimReason.SILENT), fence.Claimed():
+            case fence.Claim(), fence.Claimed() if request.reason is ClaimReason.SILENT or request.expected is None:
                 for (channel, process), spoke_ns in self.spoke.items():
                     if (channel, process) == (request.channel, request.holder) or channel != request.channel:
                         continue
-                    if self.now_ns - spoke_ns < self.timing.silent_ns:
+                    if self.now_ns - spoke_ns < TIMING.silent_ns:
                         raise ViolationError(f"{channel}: {request.holder} took it from {process}, which just spoke")
                 self.spoke[request.channel, request.holder] = self.now_ns
+        if isinstance(answer, fence.Claimed):
+            assert isinstance(request, fence.Claim)
+            self.claimed[request.channel, request.holder] = self.losses
         return answer
 
     def _accepted(self, call: fence.Call) -> None:
@@ -228,6 +240,11 @@ class World:
         if mark <= self.highest.get(call.channel, (0, 0)):
             raise ViolationError(f"{call.channel}: {mark} was accepted after {self.highest[call.channel]}")
         self.highest[call.channel] = mark
+        if call.message:
+            seq, key = json.loads(call.numbers)["seq"], (call.channel, call.holder, call.epoch)
+            if seq <= self.numbers.get(key, 0):
+                raise ViolationError(f"{key}: message {seq} after {self.numbers.get(key, 0)}")
+            self.numbers[key] = seq
         for name, row in call.rows:
             value = round(json.loads(row)["last_price"] * 100)
             if value < self.kept.get((call.channel, name), 0):

@@ -1,0 +1,473 @@
+"""Histories of hand-overs, for any `World`: any order of events, seeded walks, planned operations; and broken variants.
+
+A history raises (`AssertionError`, of which `ViolationError` is one) when a promise is broken. `gauntlet` runs all of
+them; each broken variant of the protocol (docs/handover.md) must fail in it, and the protocol itself must not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from tests.support.handover_world import STEP_NS, Pod, World
+from ticker_shard.publish.core import PublisherCore
+from ticker_shard.publish.fence import Accepted, ChannelState
+from ticker_shard.publish.handover import Effect, Phase
+from ticker_shard.publish.limits import MS_NS, SECOND_NS, TIMING, Timing
+
+PODS_MAX = 3
+pods = st.integers(0, PODS_MAX - 1)
+MakeWorld = Callable[[], World]
+
+
+class HandoverHistory(RuleBasedStateMachine):
+    """Any order of events.
+
+    Parameters
+    ----------
+    make_world
+        Builds the world of one history.
+    """
+
+    def __init__(self, make_world: Callable[[], World] = World) -> None:
+        super().__init__()
+        self.world = make_world()
+        self.older: object = None
+        self.world.start()
+        for _ in range(20):  # somebody holds everything when the history starts
+            self.world.everybody()
+
+    def pod(self, number: int) -> Pod:
+        return self.world.pods[-(number % len(self.world.pods)) - 1]
+
+    @precondition(lambda self: self.world.living < PODS_MAX)
+    @rule()
+    def start(self):
+        self.world.start()
+
+    @precondition(lambda self: self.world.living < PODS_MAX)
+    @rule(number=pods)
+    def restart(self, number):
+        self.world.restart(self.pod(number))
+
+    @rule(number=pods)
+    def step(self, number):
+        self.world.step(self.pod(number))
+
+    @rule(number=pods, carried_out=st.integers(0, 3), answered=st.integers(0, 3), late=st.booleans())
+    def step_without_answer(self, number, carried_out, answered, late):
+        self.world.step(self.pod(number), carried_out=carried_out, answered=answered, late=late)
+
+    @precondition(lambda self: self.world.late)
+    @rule(place=st.integers(0, 5))
+    def late_request_lands(self, place):
+        self.world.land_late(place)
+
+    @rule(slot=st.integers(0, 1))
+    def tick(self, slot):
+        self.world.tick(slot)
+
+    @rule(ms=st.sampled_from([100, 500, 1_000, 2_500]))
+    def time_passes(self, ms):
+        self.world.advance(ms * MS_NS)
+
+    @rule(rounds=st.integers(1, 20))
+    def undisturbed(self, rounds):
+        for _ in range(rounds):
+            self.world.everybody()
+
+    @rule(number=pods)
+    def sigterm(self, number):
+        self.world.sigterm(self.pod(number))
+
+    @rule(number=pods)
+    def crash(self, number):
+        self.world.kill(self.pod(number))
+
+    @rule(number=pods)
+    def pause_or_resume(self, number):
+        pod = self.pod(number)
+        if pod.paused:
+            self.world.resume(pod)
+        else:
+            self.world.pause(pod)
+
+    @rule(number=pods, on=st.booleans())
+    def feed(self, number, on):
+        self.world.set_feed(self.pod(number), on)
+
+    @rule()
+    def redis_goes_away(self):
+        self.world.redis_down()
+
+    @rule()
+    def redis_comes_back(self):
+        self.world.redis_up()
+
+    @rule()
+    def redis_comes_back_empty(self):
+        self.world.redis_up(data=None)
+
+    @rule()
+    def replica_is_here(self):
+        self.older = self.world.twin.snapshot()
+
+    @precondition(lambda self: self.older is not None)
+    @rule()
+    def redis_fails_over_to_the_replica(self):
+        self.world.redis_up(data=self.older)
+
+    @invariant()
+    def books_balance(self):
+        self.world.check()
+
+    def teardown(self):
+        self.world.heal()
+
+
+# -- seeded walks
+
+
+def walk(make_world: MakeWorld, seed: int, steps: int = 60) -> World:
+    """One seeded history with every kind of fault."""
+    chance, world = Random(seed), make_world()
+    world.start()
+    world.start()
+    older: object = None
+    for _ in range(20):
+        world.everybody()
+    for _ in range(steps):
+        pod = chance.choice(world.pods[-PODS_MAX:])
+        match chance.randrange(16):
+            case 0:
+                world.kill(pod)
+            case 1 if world.living < PODS_MAX:
+                if chance.random() < 0.5:
+                    world.restart(pod)
+                else:
+                    world.start()
+            case 2:
+                world.sigterm(pod)
+            case 3:
+                world.pause(pod)
+            case 4:
+                world.resume(pod)
+            case 5 | 6:
+                carried_out = chance.randrange(4)
+                world.step(pod, carried_out=carried_out, answered=chance.randrange(carried_out + 1), late=True)
+            case 7:
+                world.land_late(chance.randrange(6))
+            case 8:
+                world.redis_up(data=None)
+            case 9:
+                older = world.twin.snapshot()
+            case 10 if older is not None:
+                world.redis_up(data=older)
+            case 11 | 12 | 13:
+                world.tick(chance.randrange(2))
+                world.step(pod)
+            case _:
+                for _ in range(chance.randrange(12)):
+                    world.everybody()
+        world.check()
+    world.heal()
+    return world
+
+
+# -- planned operations: never a channel without a live holder
+
+
+def assert_held(world: World) -> None:
+    for channel, record in world.twin.records.items():
+        holder = next(pod for pod in world.pods if pod.core.handover.process == record.holder)
+        assert holder.running, f"{channel} belongs to a dead process"
+        assert holder.core.handover.phase is Phase.ACTIVE, f"{channel} belongs to {holder.core.handover.phase}"
+    assert len(world.twin.records) == len(world.channels)
+
+
+def rollouts(make_world: MakeWorld, seed: int, count: int = 4) -> World:
+    """Roll-outs, some of them undone midway."""
+    chance, world = Random(seed), make_world()
+    current = world.start()
+    for _ in range(40):
+        world.everybody()
+    assert current.core.handover.phase is Phase.ACTIVE
+
+    for _ in range(count):  # each: a new pod warms, then the old one gets SIGTERM
+        following = world.start(warm=False)
+        for _ in range(chance.randrange(1, 20)):
+            world.everybody()
+            assert_held(world)
+        world.set_feed(following, on=True)
+        for _ in range(chance.randrange(2, 20)):
+            world.tick(0)
+            world.everybody()
+            assert_held(world)
+        unwanted, current = (current, following) if chance.random() < 0.7 else (following, current)
+        world.sigterm(unwanted)
+        for _ in range(8):
+            world.tick(1)
+            world.everybody()
+            assert_held(world)
+        assert unwanted.core.handover.phase is Phase.GONE, f"{unwanted.name} does not give way"
+    losses = [sum(pod.core.ledger.dropped.values()) for pod in world.pods]
+    assert losses == [0] * len(world.pods)
+    world.heal()
+    return world
+
+
+def undo_after_a_take_over(make_world: MakeWorld, after: int) -> World:
+    """The new pod has just taken over (or is about to) when it is not wanted any more; the old one has SIGTERM too."""
+    world = make_world()
+    old = world.start()
+    for _ in range(40):
+        world.everybody()
+    new = world.start()
+    for _ in range(8):
+        world.everybody()
+    world.sigterm(old)
+    for _ in range(after):
+        for pod in world.pods:
+            world.step(pod)
+        world.advance(STEP_NS // 5)
+    third = world.start()
+    world.sigterm(new)
+    for _ in range(20):
+        world.tick(0)
+        world.everybody()
+        assert_held(world)
+    assert third.core.handover.held == world.channels
+    world.heal()
+    return world
+
+
+def one_channel_taken(make_world: MakeWorld) -> World:
+    """A process loses one of its channels to another: the others never stand still."""
+    world = make_world()
+    first = world.start()
+    for _ in range(40):
+        world.everybody()
+    second = world.start()
+    for _ in range(8):
+        world.everybody()
+    lost = world.channels[0]
+    holds = second.core.handover.holds
+    second.core.handover.advance(now_ns=world.now_ns, idle=False)
+    world.set_feed(first, on=False)
+    world.advance(world.timing.yield_ns)
+    world.step(first)  # says that it gives way
+    world.set_feed(first, on=True)
+    requests = second.core.plan_round(now_ns=world.now_ns, wall_ns=world.now_ns)
+    answers = [world._execute(request) for request in requests]
+    second.core.settle_round(requests, answers, sent_ns=world.now_ns, now_ns=world.now_ns, wall_ns=world.now_ns)
+    second.core.handover._channels[world.channels[1]].claim = None  # it comes to claim one of them only
+    world.step(second)
+    assert holds(lost)
+    for _ in range(40):
+        world.tick(0)
+        world.everybody()
+        for channel in world.channels:
+            spoke_ns = max(ns for (name, _), ns in world.spoke.items() if name == channel)
+            assert world.now_ns - spoke_ns <= 2 * TIMING.beat_ns, f"nobody publishes in {channel}"
+    world.sigterm(first)  # the other channel follows, a term later
+    for _ in range(20):
+        world.everybody()
+        assert_held(world)
+    assert second.core.handover.held == world.channels
+    world.heal()
+    return world
+
+
+def slow_successor(make_world: MakeWorld) -> World:
+    """SIGTERM comes when the successor has not even started, and the broker keeps it waiting once (40 s)."""
+    world = make_world()
+    old = world.start()
+    for _ in range(40):
+        world.everybody()
+    world.sigterm(old)
+    for _ in range(5 * SECOND_NS // STEP_NS):
+        world.everybody()
+        assert_held(world)
+    new = world.start(warm=False)
+    for _ in range(40 * SECOND_NS // STEP_NS):
+        world.everybody()
+        assert_held(world)
+    world.set_feed(new, on=True)
+    for _ in range(20):
+        world.everybody()
+        assert_held(world)
+    assert new.core.handover.held == world.channels
+    world.heal()
+    return world
+
+
+def feed_lost(make_world: MakeWorld) -> World:
+    """The holder has no feed, and a warm process stands beside it."""
+    world = make_world()
+    holder = world.start()
+    for _ in range(40):
+        world.everybody()
+    standby = world.start()
+    for _ in range(8):
+        world.everybody()
+    world.set_feed(holder, on=False)
+    for _ in range((TIMING.yield_ns + 2 * TIMING.poll_ns) // STEP_NS + 1):
+        world.everybody()
+    assert standby.core.handover.held == world.channels, "no feed for long, and the warm process was not let in"
+    world.set_feed(holder, on=True)
+    world.kill(standby)
+    for _ in range((TIMING.silent_ns + 3 * SECOND_NS) // STEP_NS):
+        world.everybody()
+    assert holder.core.handover.held == world.channels, "nobody came back for a dead process"
+    world.heal()
+    return world
+
+
+def rewind_behind_a_lost_answer(make_world: MakeWorld) -> World:
+    """Redis goes back, and a call whose answer is lost lifts the number again before anybody can see it."""
+    world = make_world()
+    holder = world.start()
+    for _ in range(40):
+        world.everybody()
+    older = world.twin.snapshot()
+    world.tick(1)
+    world.everybody()
+    world.redis_up(data=older)
+    for _ in range(4):
+        world.tick(0)
+        world.step(holder, carried_out=9, answered=0)
+    for _ in range(4):
+        world.tick(0)
+        world.everybody()
+    world.heal()
+    return world
+
+
+def gauntlet(make_world: MakeWorld, *, seeds: int) -> None:
+    """Every history there is."""
+    rollouts(make_world, 1)
+    slow_successor(make_world)
+    feed_lost(make_world)
+    one_channel_taken(make_world)
+    rewind_behind_a_lost_answer(make_world)
+    undo_after_a_take_over(make_world, 1)
+    for seed in range(seeds):
+        walk(make_world, seed)
+
+
+# -- broken variants of the protocol
+
+
+class NoRewriteAfterClaim(PublisherCore):
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        answered = self.handover.claim_answered
+
+        def silently(*args, **kwargs):
+            answered(*args, **kwargs)
+            return Effect.NOTHING
+
+        self.handover.claim_answered = silently
+
+
+class NoRewriteAfterRewind(PublisherCore):
+    def _apply(self, name, effect):
+        if effect is Effect.REWRITE and not self._outboxes[name].sent:
+            effect = Effect.KEEP_ON
+        super()._apply(name, effect)
+
+    def disconnected(self):
+        self.handover.disconnected()
+
+
+class NoAssert(PublisherCore):
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.handover.begin_asserts = lambda: ()
+
+
+class RewindByLess(PublisherCore):
+    """The number before is only asked for being lower, not for being another; and nothing else causes a rewrite."""
+
+    def _settle_call(self, name, call, answer, **times):
+        term = self.handover._channels.get(name)
+        known = 0 if term is None else term.acknowledged_n
+        self._lower = isinstance(answer, Accepted) and answer.previous_n < known
+        super()._settle_call(name, call, answer, **times)
+        self._lower = True
+
+    def _apply(self, name, effect):
+        if effect is Effect.REWRITE and not getattr(self, "_lower", True):
+            effect = Effect.KEEP_ON
+        super()._apply(name, effect)
+
+    def disconnected(self):
+        self.handover.disconnected()
+
+
+class OneEpochForAllChannels(PublisherCore):
+    """Whatever is held last gives its epoch to all."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        answered = self.handover.claim_answered
+
+        def of_all(name, answer, **times):
+            effect = answered(name, answer, **times)
+            terms = [term for term in self.handover._channels.values() if term.held is not None]
+            for term in terms:
+                term.held = max(term.held for term in terms)
+            return effect
+
+        self.handover.claim_answered = of_all
+
+
+class FencedInOneSilentInAll(PublisherCore):
+    """What one channel's fence says is taken for all of them."""
+
+    def _apply(self, name, effect):
+        super()._apply(name, effect)
+        if effect is Effect.DROPPED:
+            self.handover._consider = lambda *args, **times: None
+            for other in self.handover.held:
+                self.handover._ended(other, Effect.DROPPED)
+                super()._apply(other, Effect.DROPPED)
+
+
+class FencedNeverComesBack(PublisherCore):
+    """A superseded process claims nothing any more."""
+
+    def _apply(self, name, effect):
+        super()._apply(name, effect)
+        if effect is Effect.DROPPED:
+            self.handover._consider = lambda *args, **times: None
+
+
+class NoLeavingMark(PublisherCore):
+    """SIGTERM is kept secret until the end."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        state = self.handover._state
+        self.handover._state = lambda channel: (
+            ChannelState.ACTIVE if state(channel) is ChannelState.LEAVING else state(channel)
+        )
+
+
+class WindowSurvives(PublisherCore):
+    """Neither a lost connection nor an own pause begins the observation anew."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.handover._forget_observations = lambda: None
+
+
+def unsound(**times: int) -> Timing:
+    """Times of which the asserted relations do not hold."""
+    timing = object.__new__(Timing)
+    for name in Timing.__slots__:
+        object.__setattr__(timing, name, times.get(name, getattr(TIMING, name)))
+    return timing
