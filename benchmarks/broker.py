@@ -29,6 +29,7 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -58,22 +59,36 @@ class Client:
         with self._lock:
             self.connection.sendall(data)
 
+    def cut(self) -> None:
+        """As a dying network does."""
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
 
 class Key:
-    """One account: its sockets and the numbering they share."""
+    """One account: its sockets and the numbering they share.
+
+    ``version`` moves whenever a socket comes, goes or subscribes, so that whoever plays a tape looks again.
+    """
 
     def __init__(self, instruments: int) -> None:
         self.clients: list[Client] = []
+        self.version = 0
         self.step = 0
         self.newest = np.zeros(instruments, np.int64)
 
-    def tapes(self, market: Market, *, frame_packets: int) -> list[tuple[Client, Tape]]:
-        """Fresh tapes for the sockets as they are subscribed now."""
-        return [
-            (client, Tape(_sweeps(market, client.positions), frame_packets=frame_packets))
-            for client in self.clients
-            if len(client.positions)
-        ]
+    def tapes(self, sweeps: NDArray[np.void], *, frame_packets: int) -> list[tuple[Client, Tape]]:
+        """Tapes for the sockets as they are subscribed now; instruments that do not fill a frame are left out."""
+        found = []
+        for client in list(self.clients):
+            whole = client.positions[: len(client.positions) // frame_packets * frame_packets]
+            if len(whole):
+                found.append((client, Tape(sweeps[:, whole], frame_packets=frame_packets)))
+        return found
+
+    def sent(self, client: Client, within: int, *, packets: int) -> None:
+        """Frame `within` of the sweep has left with the current step."""
+        self.newest[client.positions[within * packets : (within + 1) * packets]] = self.step
 
 
 class Broker:
@@ -82,6 +97,8 @@ class Broker:
     def __init__(self, market: Market) -> None:
         self.market = market
         self.keys: dict[str, Key] = {}
+        everything = np.arange(market.size)
+        self._sweeps = np.array([packets_of(market, everything, variation=number) for number in range(VARIATIONS)])
         self._listener = socket.create_server(("127.0.0.1", 0))
 
     @property
@@ -96,38 +113,77 @@ class Broker:
 
     # -- commands
 
-    def pace(self, to: str, *, rate: float, seconds: float, packets: int) -> dict[str, Any]:
-        """Send frames of `packets` at `rate` ticks/s, on schedule; sockets take turns."""
+    def pace(
+        self, to: str, *, phases: list[tuple[float, float]], packets: int, cuts_s: Sequence[float] = ()
+    ) -> dict[str, Any]:
+        """Send frames of `packets` on schedule, at (ticks/s, seconds) of each phase; sockets take turns.
+
+        At `cuts_s` (seconds from the first frame) all sockets of the key are cut. A frame that nobody is there for is
+        counted as unsent, and keeps its number.
+        """
         key = self.keys[to]
-        tapes = key.tapes(self.market, frame_packets=packets)
-        frames, interval_ns = round(rate * seconds / packets), packets / rate * NS_PER_S
-        first = key.step + 1
-        late_ns = []
-        started_ns = time.monotonic_ns() + LEAD_NS
-        for number, (client, tape, frame, within) in enumerate(_endless(key, tapes)):
-            if number == frames:
-                break
-            due_ns = started_ns + round(number * interval_ns)
+        player = self._play(key, frame_packets=packets)
+        first, unsent, late_ns = key.step + 1, 0, []
+        schedule, started_ns = [], time.monotonic_ns() + LEAD_NS
+        for rate, seconds in phases:
+            frames, interval_ns = round(rate * seconds / packets), packets / rate * NS_PER_S
+            schedule.append({"frames": frames, "started_ns": started_ns, "interval_ns": interval_ns})
+            started_ns += round(frames * interval_ns)
+        cuts_ns = [schedule[0]["started_ns"] + int(cut_s * NS_PER_S) for cut_s in cuts_s]
+        for due_ns in _due(schedule):
             left_ns = due_ns - time.monotonic_ns()
             if left_ns > 0:
                 time.sleep(left_ns / NS_PER_S)
-            client.send(frame)
+            if cuts_ns and due_ns >= cuts_ns[0]:
+                cuts_ns.pop(0)
+                self.cut(to)
+            unsent += not next(player)
             late_ns.append(time.monotonic_ns() - due_ns)
-            _sent(key, client, tape, within)
         return {
             "first": first,
-            "frames": frames,
+            "frames": len(late_ns),
             "packets": packets,
-            "started_ns": started_ns,
-            "interval_ns": interval_ns,
+            "unsent": unsent,
+            "phases": schedule,
             "ended_ns": time.monotonic_ns(),
             "late_p99_ns": int(np.percentile(late_ns, 99)),
         }
 
+    def _play(self, key: Key, *, frame_packets: int) -> Iterator[bool]:
+        """Send one frame a turn, for ever; whether it left."""
+        version, sweep = -1, 0
+        while True:
+            if version != key.version:
+                version = key.version
+                tapes = key.tapes(self._sweeps, frame_packets=frame_packets)
+                longest = max((tape.frames for _, tape in tapes), default=0)
+                # Sockets take turns, frame by frame; one with fewer instruments is through sooner.
+                turns = [(of, at) for at in range(longest) for of, (_, tape) in enumerate(tapes) if at < tape.frames]
+                offsets = [np.array([turn for turn, (of, _) in enumerate(turns) if of == n]) for n in range(len(tapes))]
+            if not tapes:
+                key.step += 1
+                yield False
+                continue
+            stamped = [
+                tape.stamped(sweep, steps=key.step + 1 + offset, now_s=int(time.time()))
+                for (_, tape), offset in zip(tapes, offsets, strict=True)
+            ]
+            for of, within in turns:
+                client = tapes[of][0]
+                key.step += 1
+                try:
+                    client.send(stamped[of][within])
+                except OSError:
+                    yield False
+                else:
+                    key.sent(client, within, packets=frame_packets)
+                    yield True
+            sweep += 1
+
     def flood(self, to: str, *, seconds: float, packets: int) -> dict[str, Any]:
         """Send frames of `packets` as fast as they are taken, whole sweeps at a time."""
         key = self.keys[to]
-        [(client, tape)] = key.tapes(self.market, frame_packets=packets)
+        [(client, tape)] = key.tapes(self._sweeps, frame_packets=packets)
         first, sweep = key.step + 1, 0
         started_ns = time.monotonic_ns()
         while time.monotonic_ns() - started_ns < seconds * NS_PER_S:
@@ -164,8 +220,7 @@ class Broker:
         """Close the sockets of a key as a dying network does."""
         clients = list(self.keys[to].clients)
         for client in clients:
-            with contextlib.suppress(OSError):
-                client.connection.shutdown(socket.SHUT_RDWR)
+            client.cut()
         return {"cut": len(clients), "at_ns": time.monotonic_ns()}
 
     # -- sockets
@@ -186,6 +241,7 @@ class Broker:
                     self._obey(client, json.loads(text))
             finally:
                 client.key.clients.remove(client)
+                client.key.version += 1
 
     def _upgrade(self, connection: socket.socket, reader: Any) -> Key:
         request = b"".join(iter(reader.readline, b"\r\n"))
@@ -205,10 +261,12 @@ class Broker:
             case {"a": "mode", "v": ["full", list(tokens)]}:
                 wanted = (np.array(tokens, np.int64) >> 8) - FIRST_EXCHANGE_TOKEN
                 client.positions = np.union1d(client.positions, wanted)
+                client.key.version += 1
                 client.send(self._all_of(client))
             case {"a": "unsubscribe", "v": list(tokens)}:
                 gone = (np.array(tokens, np.int64) >> 8) - FIRST_EXCHANGE_TOKEN
                 client.positions = np.setdiff1d(client.positions, gone)
+                client.key.version += 1
 
     def _all_of(self, client: Client) -> bytes:
         """The newest of everything subscribed, in one message."""
@@ -227,28 +285,10 @@ class Broker:
                     client.send(HEARTBEAT)
 
 
-def _sweeps(market: Market, positions: NDArray[np.int64]) -> NDArray[np.void]:
-    return np.array([packets_of(market, positions, variation=variation) for variation in range(VARIATIONS)])
-
-
-def _endless(key: Key, tapes: list[tuple[Client, Tape]]) -> Any:
-    """(client, tape, frame, its place in the sweep) for ever; sockets take turns frame by frame."""
-    sweep = 0
-    while True:
-        stamped = []
-        for turn, (client, tape) in enumerate(tapes):
-            steps = key.step + 1 + turn + np.arange(tape.frames) * len(tapes)
-            stamped.append((client, tape, tape.stamped(sweep, steps=steps, now_s=int(time.time()))))
-        for within in range(stamped[0][1].frames):
-            for client, tape, frames in stamped:
-                yield client, tape, frames[within], within
-        sweep += 1
-
-
-def _sent(key: Key, client: Client, tape: Tape, within: int) -> None:
-    key.step += 1
-    packets = tape.frame_packets
-    key.newest[client.positions[within * packets : (within + 1) * packets]] = key.step
+def _due(schedule: list[dict[str, Any]]) -> Iterator[int]:
+    for phase in schedule:
+        for number in range(phase["frames"]):
+            yield phase["started_ns"] + round(number * phase["interval_ns"])
 
 
 def _read_text(reader: Any, client: Client) -> bytes | None:

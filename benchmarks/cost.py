@@ -11,8 +11,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.lines import Line, Paced, Setting, setting, shard_line
-from benchmarks.results import Bound, Result, at_most, percentile, slope
+from benchmarks.lines import Line, Setting, setting, shard_line
+from benchmarks.measured import Paced
+from benchmarks.results import Bound, Result, at_most, slope
 from benchmarks.stage import CpuMeter, Sampler, memory_mib
 from ticker_crds import Encoding
 from ticker_crds.constants import INSTRUMENTS_PER_SOCKET_MAX, SOCKETS_MAX
@@ -84,7 +85,7 @@ def streamed(line: Line, shared: Setting, *, rate: float, seconds: float) -> Cos
     meter = CpuMeter([line.pid, process.pid])
     shares: list[float] = []
     with Sampler(lambda: memory_mib(line.pid)) as sampler:
-        run = line.pace(rate=rate, seconds=seconds, packets=PACKETS, when_sent=lambda: shares.extend(meter.shares()))
+        run = line.pace((rate, seconds), packets=PACKETS, when_sent=lambda: shares.extend(meter.shares()))
     return Cost(run, *shares, memory=tuple(sampler.seen))
 
 
@@ -101,7 +102,7 @@ def at_the_claim(cost: Cost, seconds: float) -> Result:
     """The claimed rate: sustained or not, and at what cost."""
     return Result(
         name=f"processor of the shard at {CLAIMED:,} ticks/s for {seconds:.0f} s, msgpack{_fate(cost)}, "
-        f"p99 {percentile(cost.run.latencies_us, 0.99) / 1e3:,.1f} ms, Redis {cost.redis:.0f} %",
+        f"p99 {cost.run.percentile_us(0.99) / 1e3:,.1f} ms, Redis {cost.redis:.0f} %",
         value=cost.shard,
         unit="% of a core",
         goal=CLAIMED_GOAL,

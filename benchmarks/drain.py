@@ -16,9 +16,10 @@ its step is above its instrument's newest, and *backwards* when it is below; onl
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
-import selectors
+import select
 import socket
 import sys
 import time
@@ -34,6 +35,7 @@ from ticker_client.columns import Columns, decode_columns
 Rows: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 READ_BYTES: Final = 4 << 20
+AWAY_S: Final = 0.01
 _SEQ: Final = re.compile(rb'"epoch":(\d+),"seq":(\d+)')
 PRICED: Final = 1  # `outcome` of a packed row; above it is why not
 _TOKEN: Final = re.compile(rb'"instrument_token":(\d+)')
@@ -53,6 +55,7 @@ class Counts:
     missing: int = 0
     fresh: int = 0
     backwards: int = 0
+    resubscribed: int = 0
     last_ns: int = 0
 
 
@@ -194,24 +197,38 @@ class Drain:
         self.counts = Counts()
         self._frames: dict[int, list[int]] = {}
         self._newest = Newest()
-        self._parser = hiredis.Reader()
-        self._socket = socket.create_connection(("127.0.0.1", port))
-        self._socket.sendall(b"*2\r\n$9\r\nSUBSCRIBE\r\n$%d\r\n%b\r\n" % (len(channel), channel.encode()))
+        self._port, self._channel = port, channel.encode()
         self._buffer = bytearray(READ_BYTES)
+        self._subscribe()
 
     def fileno(self) -> int:
-        """For the selector."""
+        """For `select`."""
         return self._socket.fileno()
 
     def receive(self) -> None:
         """Take what is there."""
-        size = self._socket.recv_into(self._buffer)
+        try:
+            size = self._socket.recv_into(self._buffer)
+        except ConnectionError:
+            size = 0
         if not size:
-            raise ConnectionError("Redis closed the subscription")
+            self.counts.resubscribed += 1
+            self._subscribe()
+            return
         self._parser.feed(self._buffer, 0, size)
         while (message := self._parser.gets()) is not False:
             if message[0] == b"message":
                 self._take(message[2])
+
+    def _subscribe(self) -> None:
+        """Until Redis answers: it may be away for a while."""
+        self._parser = hiredis.Reader()
+        while True:
+            with contextlib.suppress(ConnectionError):
+                self._socket = socket.create_connection(("127.0.0.1", self._port))
+                break
+            time.sleep(AWAY_S)
+        self._socket.sendall(b"*2\r\n$9\r\nSUBSCRIBE\r\n$%d\r\n%b\r\n" % (len(self._channel), self._channel))
 
     def _take(self, payload: bytes) -> None:
         counts = self.counts
@@ -252,17 +269,15 @@ def main() -> None:
     arguments = parser.parse_args()
     drain = Drain(port=arguments.port, channel=arguments.channel, encoding=arguments.encoding, frames=arguments.frames)
     print(json.dumps({"subscribed": arguments.channel}), flush=True)
-    with selectors.DefaultSelector() as selector:
-        selector.register(drain, selectors.EVENT_READ, drain.receive)
-        selector.register(sys.stdin, selectors.EVENT_READ, None)
-        while True:
-            for key, _ in selector.select():
-                if key.data is not None:
-                    key.data()
-                elif question := sys.stdin.readline().strip():
-                    print(json.dumps(drain.answer(question)), flush=True)
-                else:
-                    return
+    while True:
+        ready, _, _ = select.select([drain, sys.stdin], [], [])
+        if drain in ready:
+            drain.receive()
+        if sys.stdin in ready:
+            question = sys.stdin.readline().strip()
+            if not question:
+                return
+            print(json.dumps(drain.answer(question)), flush=True)
 
 
 if __name__ == "__main__":

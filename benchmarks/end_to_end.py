@@ -15,7 +15,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Final
 
-from benchmarks.lines import Flood, Line, careful_line, setting, shard_line
+from benchmarks.lines import Line, careful_line, setting, shard_line
+from benchmarks.measured import Flood
 from benchmarks.results import Bound, Result, Rounds, at_least
 from ticker_crds import Encoding
 

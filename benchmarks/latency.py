@@ -11,8 +11,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Final
 
-from benchmarks.lines import Line, Paced, floor_line, setting, shard_line
-from benchmarks.results import Result, Rounds, at_most, percentile
+from benchmarks.lines import Line, floor_line, setting, shard_line
+from benchmarks.measured import Paced
+from benchmarks.results import Result, Rounds, at_most
 from ticker_crds import Encoding
 
 INSTRUMENTS: Final = 3_000
@@ -38,7 +39,7 @@ def results(*, quick: bool = False) -> list[Result]:
             runs: dict[str, list[Paced]] = {name: [] for name in lines}
             for number in range(rounds):
                 for name in sorted(lines, reverse=bool(number % 2)):
-                    runs[name].append(lines[name].pace(rate=rate, seconds=seconds, packets=PACKETS))
+                    runs[name].append(lines[name].pace((rate, seconds), packets=PACKETS))
             found += [judged(encoding, rate, name, runs) for encoding in Encoding for name in SHARES]
         return found
 
@@ -46,9 +47,7 @@ def results(*, quick: bool = False) -> list[Result]:
 def judged(encoding: Encoding, rate: int, share: str, runs: dict[str, list[Paced]]) -> Result:
     """One line of the table."""
     ours = runs[encoding.value]
-    latencies = Rounds(
-        {name: [percentile(run.latencies_us, SHARES[share]) for run in paced] for name, paced in runs.items()}
-    )
+    latencies = Rounds({name: [run.percentile_us(SHARES[share]) for run in paced] for name, paced in runs.items()})
     gated = encoding is Encoding.MSGPACK
     return Result(
         name=f"latency {share} at {rate:,} ticks/s, {encoding.value}, {PACKETS}-packet frames",

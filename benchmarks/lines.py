@@ -10,17 +10,19 @@ import datetime as dt
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks import stage
 from benchmarks.careful_assembly import Contracts
 from benchmarks.market import DAYS_PER_YEAR, EXPIRY_DAYS, RATE, make_market
+from benchmarks.measured import Flood, Paced, difference
 from benchmarks.peers import peers_python
 from benchmarks.stage import NS_PER_S, BrokerProcess, DrainProcess
 from tests.support.redis_server import RedisServer, redis_server
@@ -62,11 +64,10 @@ class Line:
 
     def flood(self, *, seconds: float, packets: int) -> Flood:
         """Send as fast as the line takes it for `seconds`; what the subscriber got of it."""
-        before = self.drain.counts()
-        books_before = self._books(received=0)
+        before, books_before = self.drain.counts(), self.books()
         sent = self.broker.tell("flood", self.key, seconds=seconds, packets=packets)
         ticks = sent["frames"] * packets
-        books = self._books(received=books_before.get("received", 0) + ticks)
+        books = self.books(received=books_before.get("received", 0) + ticks)
         after = self._settled()
         return Flood(
             sent=ticks,
@@ -79,105 +80,75 @@ class Line:
         )
 
     def pace(
-        self, *, rate: float, seconds: float, packets: int, when_sent: Callable[[], object] = lambda: None
+        self,
+        *phases: tuple[float, float],
+        packets: int,
+        cuts_s: Sequence[float] = (),
+        when_sent: Callable[[], object] = lambda: None,
+        accounted: bool = True,
     ) -> Paced:
-        """Send on schedule; how long after its scheduled time each frame was complete at the subscriber.
+        """Send on schedule.
 
         Parameters
         ----------
-        rate, seconds, packets
-            Ticks a second, for how long, and how many in a frame.
+        phases
+            (ticks/s, seconds), one after the other without a pause.
+        packets
+            Ticks in a frame.
+        cuts_s
+            When the broker cuts the sockets, from the first frame.
         when_sent
             Called when the last frame has been sent, before waiting for what is under way.
+        accounted
+            The process that began will have received all of it; not so where it is killed or its sockets are cut.
         """
         self.drain.frames()
-        before, books_before = self.drain.counts(), self._books(received=0)
-        sent = self.broker.tell("pace", self.key, rate=rate, seconds=seconds, packets=packets)
+        before, books_before = self.drain.counts(), self.books()
+        sent = self.broker.tell("pace", self.key, phases=phases, packets=packets, cuts_s=cuts_s)
         when_sent()
-        ticks = sent["frames"] * packets
-        books = self._books(received=books_before.get("received", 0) + ticks)
+        expected = (sent["frames"] - sent["unsent"]) * packets if accounted else 0
+        books = self.books(received=books_before.get("received", 0) + expected)
         after = self._settled()
-        seen = self.drain.frames()
-        due_ns, interval_ns = sent["started_ns"], sent["interval_ns"]
-        steps = range(sent["first"], sent["first"] + sent["frames"])
-        arrived = [(number, seen[step][-1]) for number, step in enumerate(steps) if step in seen]
+        due_ns, latency_us = _schedule(sent, self.drain.frames())
+        newest = self.broker.tell("newest", self.key)["steps"]
+        seen = self.drain.newest()
         return Paced(
-            sent=ticks,
-            frames=sent["frames"],
-            latencies_us=tuple((last_ns - due_ns - number * interval_ns) / 1e3 for number, last_ns in arrived),
+            packets=packets,
+            due_s=(due_ns - due_ns[0]) / NS_PER_S,
+            latency_us=latency_us,
+            unsent=sent["unsent"],
             delivered=after["fresh"] - before["fresh"],
             priced=after["priced"] - before["priced"],
             missing=after["missing"] - before["missing"],
             backwards=after["backwards"] - before["backwards"],
-            conflated=books.get("conflated", 0) - books_before.get("conflated", 0),
+            books=difference(books, books_before),
             balanced=bool(books.get("balanced", True)),
+            newest_arrived=sum(seen.get(token) == step for token, step in newest.items()),
+            instruments=len(newest),
             sender_late_us=sent["late_p99_ns"] / 1e3,
         )
+
+    def books(self, *, received: int = 0) -> dict[str, Any]:
+        """The ledger, once nothing is in flight; empty of peers, who keep none."""
+        return {} if self.shard is None else stage.ledger_of(self.shard, received=received)
 
     def _settled(self) -> dict[str, int]:
         """Everything has arrived; the shard's books are read before, and say that nothing is under way."""
         return self.drain.settle(quiet_s=stage.QUIET_S if self.shard is None else stage.QUIET_ACCOUNTED_S)
 
-    def _books(self, *, received: int) -> dict[str, Any]:
-        return {} if self.shard is None else stage.ledger_of(self.shard, received=received)
 
-
-@dataclass(frozen=True)
-class Paced:
-    """Frames sent on schedule, and when the subscriber had the last row of each.
-
-    Attributes
-    ----------
-    sent, frames
-        Ticks and frames.
-    latencies_us
-        Of the frames of which anything arrived; the others were conflated away whole.
-    delivered, priced, missing, backwards
-        At the subscriber: fresh rows, rows with Greeks, message numbers that never came, rows out of order.
-    conflated, balanced
-        The shard's books.
-    sender_late_us
-        99th percentile of how late the broker itself had a frame in the socket.
-    """
-
-    sent: int
-    frames: int
-    latencies_us: tuple[float, ...]
-    delivered: int
-    priced: int
-    missing: int
-    backwards: int
-    conflated: int
-    balanced: bool
-    sender_late_us: float
-
-    @property
-    def sound(self) -> bool:
-        """Nothing lost without a word, nothing out of order."""
-        return self.balanced and not self.missing and not self.backwards
-
-
-@dataclass(frozen=True)
-class Flood:
-    """Ticks sent as fast as taken, and what became of them; `seconds` from the first sent to the last message."""
-
-    sent: int
-    seconds: float
-    delivered: int
-    priced: int
-    missing: int
-    conflated: int
-    balanced: bool
-
-    @property
-    def processed_per_s(self) -> float:
-        """Received, checked, priced and accounted for, whether or not a newer value overtook it."""
-        return self.sent / self.seconds
-
-    @property
-    def delivered_per_s(self) -> float:
-        """What a subscriber really got."""
-        return self.delivered / self.seconds
+def _schedule(
+    sent: dict[str, Any], seen: dict[int, tuple[int, int, int]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """When each frame was due (ns), and how much later (µs) its last row arrived."""
+    due_ns = np.concatenate(
+        [phase["started_ns"] + np.arange(phase["frames"]) * phase["interval_ns"] for phase in sent["phases"]]
+    )
+    arrived_ns = np.full(len(due_ns), np.nan)
+    for step, (_, _, last_ns) in seen.items():
+        if 0 <= step - sent["first"] < len(arrived_ns):
+            arrived_ns[step - sent["first"]] = last_ns
+    return due_ns, (arrived_ns - due_ns) / 1e3
 
 
 @contextmanager

@@ -120,6 +120,11 @@ class DrainProcess:
         """Step → (rows, first arrival, last arrival) since the last time."""
         return {step: (rows, first, last) for step, rows, first, last in self.asked.ask("frames")}
 
+    def newest(self) -> dict[str, int]:
+        """Token → highest step seen."""
+        newest: dict[str, int] = self.asked.ask("newest")
+        return newest
+
     def settle(self, *, quiet_s: float = QUIET_S) -> dict[str, int]:
         """Wait until nothing has come for `quiet_s`; the counts then."""
         deadline = time.monotonic() + SETTLE_S
