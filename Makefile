@@ -63,6 +63,10 @@ lint: venv ## ruff, mypy (strict), import contracts
 bench: venv ## measurements beside the peers: a table, and build/bench.json (BENCH="--only decode --quick")
 	$(BIN)/python -m benchmarks $(BENCH)
 
+.PHONY: load
+load: venv ## load scenarios of one account: build/load.md and .json (LOAD_SECONDS=60 scales; LOAD="--only storm")
+	$(BIN)/python -m benchmarks.load $(LOAD)
+
 .PHONY: image
 image: packages ## the container image (buildah here, docker elsewhere)
 	$(BIN)/python -m tests.support.cluster_image

@@ -52,11 +52,11 @@ class Client:
     def __init__(self, connection: socket.socket, key: Key) -> None:
         self.connection, self.key = connection, key
         self.positions: NDArray[np.int64] = np.empty(0, np.int64)
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
 
     def send(self, data: bytes | memoryview) -> None:
         """Hand over all of it; waits while the socket is full."""
-        with self._lock:
+        with self.lock:
             self.connection.sendall(data)
 
     def cut(self) -> None:
@@ -75,6 +75,7 @@ class Key:
         self.clients: list[Client] = []
         self.version = 0
         self.step = 0
+        self.now_s = int(time.time())  # exchange time of what was last sent
         self.newest = np.zeros(instruments, np.int64)
 
     def tapes(self, sweeps: NDArray[np.void], *, frame_packets: int) -> list[tuple[Client, Tape]]:
@@ -164,8 +165,9 @@ class Broker:
                 key.step += 1
                 yield False
                 continue
+            key.now_s = int(time.time())
             stamped = [
-                tape.stamped(sweep, steps=key.step + 1 + offset, now_s=int(time.time()))
+                tape.stamped(sweep, steps=key.step + 1 + offset, now_s=key.now_s)
                 for (_, tape), offset in zip(tapes, offsets, strict=True)
             ]
             for of, within in turns:
@@ -188,7 +190,8 @@ class Broker:
         started_ns = time.monotonic_ns()
         while time.monotonic_ns() - started_ns < seconds * NS_PER_S:
             steps = key.step + 1 + np.arange(tape.frames)
-            tape.stamped(sweep, steps=steps, now_s=int(time.time()))
+            key.now_s = int(time.time())
+            tape.stamped(sweep, steps=steps, now_s=key.now_s)
             client.send(tape.whole(sweep))
             key.step += tape.frames
             key.newest[client.positions] = np.repeat(steps, packets)
@@ -205,6 +208,7 @@ class Broker:
         """Send every instrument once, in one frame a socket."""
         key = self.keys[to]
         key.step += 1
+        key.now_s = int(time.time())
         messages = [(client, self._all_of(client)) for client in key.clients]
         started_ns = time.monotonic_ns()
         for client, message in messages:
@@ -262,7 +266,8 @@ class Broker:
                 wanted = (np.array(tokens, np.int64) >> 8) - FIRST_EXCHANGE_TOKEN
                 client.positions = np.union1d(client.positions, wanted)
                 client.key.version += 1
-                client.send(self._all_of(client))
+                with client.lock:  # made and sent in one go: nothing newer may leave before it
+                    client.connection.sendall(self._all_of(client))
             case {"a": "unsubscribe", "v": list(tokens)}:
                 gone = (np.array(tokens, np.int64) >> 8) - FIRST_EXCHANGE_TOKEN
                 client.positions = np.setdiff1d(client.positions, gone)
@@ -273,7 +278,7 @@ class Broker:
         step = client.key.step
         packets = packets_of(self.market, client.positions, variation=step % VARIATIONS)
         packets["step"], packets["volume"] = step, VOLUME_BEFORE + step
-        packets["traded_s"] = packets["exchange_s"] = int(time.time())
+        packets["traded_s"] = packets["exchange_s"] = client.key.now_s
         client.key.newest[client.positions] = step
         return single_frame(packets)
 

@@ -173,7 +173,7 @@ class Newest:
 
     def take(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
         """Take rows in their order; the steps of the fresh ones, and how many were older than what was there."""
-        place = np.array([self._tokens.setdefault(token, len(self._tokens)) for token in tokens.tolist()])
+        place = np.array([self._tokens.setdefault(token, len(self._tokens)) for token in tokens.tolist()], np.int64)
         self._steps = np.append(self._steps, np.full(len(self._tokens) - len(self._steps), -1, np.int64))
         order = np.argsort(place, kind="stable")  # an instrument's rows side by side, in their order
         place, steps = place[order], steps[order]

@@ -42,7 +42,7 @@ class Setting:
     instruments: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class Line:
     """One contender.
 
@@ -53,7 +53,7 @@ class Line:
     pid
         The process that is measured.
     shard
-        The product's process; `None` for peers.
+        The product's process; `None` for peers. Whoever starts another one says so here.
     """
 
     key: str
@@ -103,11 +103,11 @@ class Line:
             The process that began will have received all of it; not so where it is killed or its sockets are cut.
         """
         self.drain.frames()
-        before, books_before = self.drain.counts(), self.books()
+        pid, before, books_before = self.pid, self.drain.counts(), self.books()
         sent = self.broker.tell("pace", self.key, phases=phases, packets=packets, cuts_s=cuts_s)
         when_sent()
-        expected = (sent["frames"] - sent["unsent"]) * packets if accounted else 0
-        books = self.books(received=books_before.get("received", 0) + expected)
+        received = books_before.get("received", 0) + (sent["frames"] - sent["unsent"]) * packets
+        books = self.books(received=received if accounted else 0)
         after = self._settled()
         due_ns, latency_us = _schedule(sent, self.drain.frames())
         newest = self.broker.tell("newest", self.key)["steps"]
@@ -121,7 +121,7 @@ class Line:
             priced=after["priced"] - before["priced"],
             missing=after["missing"] - before["missing"],
             backwards=after["backwards"] - before["backwards"],
-            books=difference(books, books_before),
+            books=difference(books, books_before if self.pid == pid else {}),
             balanced=bool(books.get("balanced", True)),
             newest_arrived=sum(seen.get(token) == step for token, step in newest.items()),
             instruments=len(newest),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 import os
 import subprocess
 import sys
@@ -249,16 +250,22 @@ def ledger_of(process: ShardProcess, *, received: int) -> dict[str, Any]:
 
 
 def cpu_s(pid: int) -> float:
-    """Processor time of a process so far, in user and kernel mode."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    """Processor time of a process so far, in user and kernel mode; NaN of one that is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return math.nan
     return (int(fields[11]) + int(fields[12])) / JIFFIES_PER_S
 
 
 def memory_mib(pid: int, name: str = "VmRSS") -> float:
-    """Resident memory now, or its peak (``VmHWM``)."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    [line] = [line for line in lines if line.startswith(f"{name}:")]
-    return int(line.split()[1]) / 1_024
+    """Resident memory now, or its peak (``VmHWM``); NaN of a process that is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except FileNotFoundError:
+        return math.nan
+    sizes = [int(line.split()[1]) for line in lines if line.startswith(f"{name}:")]
+    return sizes[0] / 1_024 if sizes else math.nan
 
 
 class CpuMeter:
