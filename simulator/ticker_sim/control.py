@@ -157,7 +157,11 @@ class _Control:
 
     async def _strike_now(self, fault: faults.Fault) -> list[int]:
         sim = self._sim
-        open_ = [number for number, one in sim.connections.items() if fault.api_key in (None, one.api_key)]
+        open_ = [
+            number
+            for number, one in sim.connections.items()
+            if fault.api_key in (None, one.api_key) and fault.socket in (None, number)
+        ]
         struck = sim.faults.struck(fault, open_)
         for number in struck:
             connection = sim.connections[number]

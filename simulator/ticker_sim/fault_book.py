@@ -123,6 +123,7 @@ class FaultBook:
             for entry in self._entries.values()
             if isinstance(entry.fault, kind)
             and entry.fault.api_key in (None, api_key)
+            and entry.fault.socket in (None, socket)
             and (socket is None or getattr(entry.fault, "new_sockets", True) or socket <= entry.sockets_before)
         ]
 

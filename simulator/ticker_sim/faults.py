@@ -1,8 +1,9 @@
 """Faults as data: what goes wrong, for whom, for how long, how often.
 
 A fault is a frozen value, made from JSON by `parse_fault` (which names the field it refuses), held by a
-`ticker_sim.fault_book.FaultBook`, and asked for where it would strike. Every fault has `api_key` (else all) and
-`for_ms` (else until it is removed), `count` (strikes, else unbounded) and `probability` (of each strike).
+`ticker_sim.fault_book.FaultBook`, and asked for where it would strike. Every fault has `api_key` (else all), `socket`
+(one open socket by its number, else all), `for_ms` (else until it is removed), `count` (strikes, else unbounded) and
+`probability` (of each strike).
 
 Momentary faults (`MOMENTARY`) strike the matching open sockets when they are posted, and are over; lasting ones
 (`LASTING`) are states, which have no strikes to count.
@@ -26,6 +27,7 @@ class Fault:
 
     kind: ClassVar[str] = ""
     api_key: str | None = None
+    socket: int | None = None
     for_ms: int | None = None
     count: int | None = None
     probability: float = 1.0
@@ -100,6 +102,22 @@ class RefuseUpgrade(Fault):
 
     kind: ClassVar[str] = "refuse_upgrade"
     status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KickOldest(Fault):
+    """A socket too many is let in, and the key's oldest one is thrown out (one user says so)."""
+
+    kind: ClassVar[str] = "kick_oldest"
+    how: Literal["close", "reset"] = "reset"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linger(Fault):
+    """A socket that has ended is counted for a while longer, as one that died without a close frame is."""
+
+    kind: ClassVar[str] = "linger"
+    linger_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,11 +232,12 @@ FAULT_KINDS: Final[dict[str, type[Fault]]] = {
     for fault in (
         *(Drop, Reset, SendText, HalfOpen, Silence, Mute, MuteTokens, TokenDead, RefuseUpgrade, SlowUpgrade),
         *(AcceptThenDrop, Malformed, SlowFrames, Timestamps, Distort, DuplicateFrames, OutOfOrder, QuoteFirst),
-        *(PartialSubscribe, Burst, RestError, TruncatedDump),
+        *(PartialSubscribe, Burst, RestError, TruncatedDump, KickOldest, Linger),
     )
 }
 MOMENTARY: Final = (Drop, Reset, SendText)
 LASTING: Final = (HalfOpen, Silence, Mute, MuteTokens, QuoteFirst, Burst)  # a state, not strikes: nothing to count
+SOCKETLESS: Final = (TokenDead, RefuseUpgrade, SlowUpgrade, KickOldest, Burst, RestError, TruncatedDump)
 # Fields with a range: lowest and highest value.
 RANGES: Final[dict[str, tuple[float, float]]] = {
     "for_ms": (1, 86_400_000),
@@ -227,6 +246,8 @@ RANGES: Final[dict[str, tuple[float, float]]] = {
     "code": (1000, 4999),
     "status": (400, 599),
     "delay_ms": (1, 600_000),
+    "linger_ms": (1, 600_000),
+    "socket": (1, 1 << 31),
     "after_ms": (0, 600_000),
     "keep": (0, 3_000),
     "factor": (2, 1_000),
@@ -272,6 +293,8 @@ def _check_together(fault: Fault) -> None:
                 raise FaultRefusedError(f"{name}: {fault.kind} lasts, it does not strike now and then; use for_ms")
     if isinstance(fault, MOMENTARY) and fault.for_ms is not None:
         raise FaultRefusedError(f"for_ms: {fault.kind} strikes the open sockets once")
+    if isinstance(fault, SOCKETLESS) and fault.socket is not None:
+        raise FaultRefusedError(f"socket: {fault.kind} strikes before there is a socket, or none")
     if isinstance(fault, Burst) and fault.api_key is not None:
         raise FaultRefusedError("api_key: there is one market, so a burst is for everybody")
     if isinstance(fault, Timestamps) and fault.zero == bool(fault.shift_s):

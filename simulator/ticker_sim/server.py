@@ -13,6 +13,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from ticker_sim import control, faults, rest
+from ticker_sim.accounts import Account
 from ticker_sim.connection import Connection
 from ticker_sim.session import text_frame
 from ticker_sim.settings import SimulatorSettings
@@ -43,6 +44,8 @@ async def upgrade(sim: Simulator, request: web.Request) -> web.StreamResponse:
         sim.history.add("fault", fault=slow.kind)
         await asyncio.sleep(slow.delay_ms / 1_000)
     status = _refusal(sim, api_key, token)
+    if status == 429 and await _kicked_oldest(sim, api_key):
+        status = None
     if status is not None:
         sim.refused[status] = sim.refused.get(status, 0) + 1
         sim.history.add("refused", status=status, api_key=api_key)
@@ -67,10 +70,39 @@ async def upgrade(sim: Simulator, request: web.Request) -> web.StreamResponse:
             connection.say(text_frame("instruments_meta", _dump_hint(sim)))
         reason = await _serve(sim, connection)
     finally:
-        account.sockets -= 1
         sim.connections.pop(number, None)
+        _free_slot(sim, account, number)
         sim.history.add("closed", socket=number, api_key=api_key, reason=reason)
     return ws
+
+
+async def _kicked_oldest(sim: Simulator, api_key: str) -> bool:
+    """Whether a fault has made room for one socket too many."""
+    standing = [one for one in sim.connections.values() if one.api_key == api_key]
+    fault = sim.faults.strike(faults.KickOldest, now_ns=time.monotonic_ns(), api_key=api_key) if standing else None
+    if fault is None:
+        return False
+    oldest = min(standing, key=lambda one: one.number)
+    sim.history.add("fault", socket=oldest.number, fault=fault.kind)
+    if fault.how == "close":
+        await oldest.close(code=1001, reason="replaced")
+    else:
+        oldest.reset()
+    return True
+
+
+def _free_slot(sim: Simulator, account: Account, number: int) -> None:
+    """The socket is not counted any more: at once, or when a fault lets go."""
+
+    def free() -> None:
+        account.sockets -= 1
+
+    linger = sim.faults.strike(faults.Linger, now_ns=time.monotonic_ns(), api_key=account.api_key, socket=number)
+    if linger is None:
+        free()
+    else:
+        sim.history.add("fault", socket=number, fault=linger.kind)
+        asyncio.get_running_loop().call_later(linger.linger_ms / 1_000, free)
 
 
 async def _serve(sim: Simulator, connection: Connection) -> str:

@@ -18,7 +18,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -221,13 +221,15 @@ class SimulatorProcess:
             return self.process.wait()
 
 
-def start_simulator(*, stderr: int | None = None, **settings: Any) -> SimulatorProcess:
+def start_simulator(*, stderr: int | None = None, prefix: Sequence[str] = (), **settings: Any) -> SimulatorProcess:
     """Start a simulator on a free port of loopback.
 
     Parameters
     ----------
     stderr
         `subprocess.PIPE` to read its log.
+    prefix
+        A command that runs another one: ``("ip", "netns", "exec", "x")``.
     **settings
         Flags by the settings' names: ``seed=7``, ``accept_any=True``, ``day="2026-11-20"``.
     """
@@ -239,7 +241,7 @@ def start_simulator(*, stderr: int | None = None, **settings: Any) -> SimulatorP
         else:
             flags += [f"--{flag}", str(value)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "ticker_sim", *flags],
+        [*prefix, sys.executable, "-m", "ticker_sim", *flags],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=stderr,

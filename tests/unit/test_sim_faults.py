@@ -18,6 +18,7 @@ from ticker_sim.wire import Mode
 
 S = 1_000_000_000
 NEEDED: dict[str, dict[str, Any]] = {
+    "linger": {"linger_ms": 10},
     "mute_tokens": {"tokens": [256265]},
     "refuse_upgrade": {"status": 429},
     "slow_upgrade": {"delay_ms": 10},
@@ -213,3 +214,15 @@ def test_unexpected_texts_are_what_their_name_says(what: Any, is_object: bool) -
 
     assert text.startswith("{") == is_object
     assert (text == "hello") == (what == "given")
+
+
+def test_a_fault_may_be_for_one_socket_only() -> None:
+    book = a_book(kind="mute", socket=2)
+
+    assert book.in_force(faults.Mute, now_ns=1, api_key="k", socket=2)
+    assert not book.in_force(faults.Mute, now_ns=1, api_key="k", socket=1)
+
+
+def test_what_strikes_before_there_is_a_socket_takes_no_socket() -> None:
+    with pytest.raises(FaultRefusedError, match="socket: refuse_upgrade strikes before"):
+        parse_fault({"kind": "refuse_upgrade", "status": 429, "socket": 1})

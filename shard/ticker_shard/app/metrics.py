@@ -204,6 +204,9 @@ def _feed(feed: FeedStatus) -> Families:
         value=feed.callback_errors,
     )
     yield _gauge("sockets_open", "Sockets that are open.", feed.open)
+    if feed.sockets_accepted is not None:
+        text = "How many sockets the broker let stand when it last refused or displaced one; absent when it did not."
+        yield _gauge("sockets_accepted", text, feed.sockets_accepted)
     yield _gauge("instruments_wanted", "Instruments the feed is to stream.", feed.wanted)
     yield _gauge("instruments_confirmed", "Instruments whose packet in the wanted mode came.", feed.confirmed)
     yield _gauge("instruments_unconfirmed", "Instruments given up for silent.", len(feed.unconfirmed))

@@ -130,6 +130,7 @@ def facts_of(parts: Parts) -> ShardFacts:
         accepted=parts.accepted,
         rate_limited=any(socket.state is SessionState.RATE_LIMITED for socket in waiting),
         last_close=next((socket.last_close.value for socket in waiting if socket.last_close is not None), ""),
+        sockets_accepted=feed.sockets_accepted,
         sockets_mute=sum(socket.mute_since_ns is not None for socket in feed.sockets),
         mute_reported=mute_reported(feed),
         stalled=parts.stalled,

@@ -60,6 +60,8 @@ class ShardFacts:
         The broker answered 429 and we wait.
     last_close
         Why the last socket closed, in a few words.
+    sockets_accepted
+        How many sockets the broker let stand when it refused or displaced one, if it did.
     sockets_mute
         Open sockets that carry nothing but heartbeats although the market is open.
     mute_reported
@@ -87,6 +89,7 @@ class ShardFacts:
     accepted: bool = False
     rate_limited: bool = False
     last_close: str = ""
+    sockets_accepted: int | None = None
     sockets_mute: int = 0
     mute_reported: bool = False
     stalled: int = 0
@@ -153,13 +156,15 @@ def all_open(facts: ShardFacts) -> Answer | None:
 
 
 def waiting_for_slot(facts: ShardFacts) -> Answer | None:
-    """429: wait long, or the broker only counts another attempt."""
+    """429, or displaced by a socket of our own: wait long, or the broker only counts another attempt."""
     if not facts.rate_limited:
         return None
+    stood = "" if facts.sockets_accepted is None else f" and let {facts.sockets_accepted} of ours stand"
     return (
         "False",
         Reason.RATE_LIMITED,
-        f"{_sockets(facts)}; the broker answered 429: a key has three sockets, dead ones free up in minutes",
+        f"{_sockets(facts)}; the broker has no place for one more (429){stood}: a key has three sockets, dead ones "
+        "free up in minutes, and every program that uses the key counts",
     )
 
 

@@ -26,6 +26,7 @@ class CloseReason(StrEnum):
 
     SILENT = "silent"  # no frame within the silence limit
     MUTE = "mute"  # frames, but no ticks, while the market is open
+    DISPLACED = "displaced"  # by a socket of our own: the broker lets fewer stand than we have
     CLOSE_FRAME = "close_frame"  # the broker closed in words
     LOST = "lost"  # TCP ended without a close frame
     PROTOCOL_ERROR = "protocol_error"  # bytes that are no WebSocket frame, or a frame too large
@@ -151,6 +152,9 @@ class FeedStatus:
         By number.
     unplaced
         Tokens that fit on no socket.
+    sockets_accepted
+        How many sockets the broker let stand when it last refused or displaced one of ours; nothing before, and
+        nothing any more once it let stand more.
     callback_errors
         How often a receiver of frames or changes raised; each one is a fault of ours.
     """
@@ -158,6 +162,7 @@ class FeedStatus:
     settings: FeedSettings
     sockets: tuple[SocketStatus, ...]
     unplaced: tuple[int, ...] = ()
+    sockets_accepted: int | None = None
     callback_errors: int = 0
 
     @property

@@ -19,6 +19,7 @@ from ticker_shard.feed.placement import Placement, place
 from ticker_shard.feed.session import KiteSession
 from ticker_shard.feed.settings import Credentials, FeedSettings
 from ticker_shard.feed.shell import SECOND_NS, OnChange, OnExpect, OnFrame, SocketShell
+from ticker_shard.feed.slots import SocketSlots
 from ticker_shard.feed.subscriptions import MILLISECOND_NS
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.sessions import MarketHours, MarketPhase, phase_at
@@ -65,6 +66,7 @@ class KiteWebSocketPool:
         self._phase = phase_at(0, hours=MarketHours.NEVER)
         self._market_known = False
         tls = ssl.create_default_context() if settings.url.startswith("wss:") else None
+        self._slots = SocketSlots(settings, chance=chance)
         self._shells = [
             SocketShell(
                 number,
@@ -74,6 +76,8 @@ class KiteWebSocketPool:
                 on_expect=on_expect,
                 on_change=on_change,
                 gate=self._spaced,
+                slots=self._slots,
+                on_place=self._give_places,
                 tls=tls,
             )
             for number in range(settings.sockets)
@@ -159,6 +163,7 @@ class KiteWebSocketPool:
             settings=self._settings,
             sockets=tuple(shell.session.status() for shell in self._shells),
             unplaced=self._placement.unplaced,
+            sockets_accepted=self._slots.accepted,
             callback_errors=sum(shell.callback_errors for shell in self._shells),
         )
 
@@ -181,9 +186,16 @@ class KiteWebSocketPool:
         """
         return [token for token, number in self._placement.socket_of.items() if number == socket]
 
+    def _give_places(self, sockets: list[int]) -> None:
+        now_ns = time.monotonic_ns()
+        for socket in sockets:
+            self._shells[socket].session.make_way_no_more(now_ns=now_ns)
+            self._shells[socket].poke()
+
     async def _follow_market(self) -> None:
         """Tell the sessions which segments trade. Asked every second: the wall clock may be set at any time."""
         while True:
+            self._slots.settle(now_ns=time.monotonic_ns())
             wall_ns = time.time_ns()
             if not self._market_known or not self._phase.holds(wall_ns):
                 self._market_known = True

@@ -38,11 +38,12 @@ from ticker_shard.feed.messages import read_text
 from ticker_shard.feed.settings import Credentials, FeedSettings
 from ticker_shard.feed.subscriptions import DOUBLINGS_MAX, MILLISECOND_NS, Outgoing, Subscriptions
 from ticker_shard.feed.transitions import Cause, next_state
-from ticker_shard.feed.watchdogs import Action, FlowWatch
+from ticker_shard.feed.watchdogs import SECOND_NS, Action, FlowWatch
 from ticker_shard.ticks.instruments import segment_of
 
 HEARTBEAT_BYTES_MAX: Final = 1  # a frame that cannot even hold a packet count
 CLOSE_TEXT_CHARS_MAX: Final = 200
+SURE_S: Final = 1.0  # the broker says something every second: in less time nothing is missed
 
 
 COUNTS: Final = (
@@ -58,7 +59,7 @@ class BinaryKind(Enum):
 
     HEARTBEAT = auto()
     TICKS = auto()
-    TICKS_AGAIN = auto()  # the first after a mute spell: what was missed is to be asked for
+    TICKS_AGAIN = auto()  # the first after a mute spell: there is something to tell, and perhaps to ask for
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +252,18 @@ class KiteSession:
         self._closed(reason, text, quiet_ns=now_ns - self._flow.sure_ns(self._frame_ns))
         self._back_off(now_ns)
 
+    def displaced(self, *, wait_ns: int, now_ns: int) -> None:
+        """The open connection had to go for another one of ours: coming back would only displace that one."""
+        self._move(Cause.DISPLACED)
+        text = f"the broker ended it when another socket of this account opened; next try in {wait_ns // SECOND_NS} s"
+        self._closed(CloseReason.DISPLACED, text, quiet_ns=now_ns - self._flow.sure_ns(self._frame_ns))
+        self._resume_ns = now_ns + wait_ns
+
+    def make_way_no_more(self, *, now_ns: int) -> None:
+        """The socket for which this one made way is gone: come back as after any loss."""
+        if self._state is SessionState.RATE_LIMITED and self._last_close is CloseReason.DISPLACED:
+            self._back_off(now_ns)
+
     # -- receiving ---------------------------------------------------------------------------------------------------
 
     def receive_binary(self, size: int, *, packets: int = 1, now_ns: int) -> BinaryKind:
@@ -265,6 +278,9 @@ class KiteSession:
         self._ticks_ns = now_ns
         if not self._flow.received(packets, now_ns=now_ns):
             return BinaryKind.TICKS
+        if now_ns - self._flow.whole_ns <= SURE_S * SECOND_NS:  # everything was asked for a moment ago
+            self._changes.append(Change(ChangeKind.FLOWING))
+            return BinaryKind.TICKS_AGAIN
         # What changed meanwhile and does not change again is known to the broker's cache alone.
         self._subscriptions.ask_again()
         self._changes.append(Change(ChangeKind.FLOWING, quiet_ns=self._flow.asked_for_all(now_ns=now_ns)))

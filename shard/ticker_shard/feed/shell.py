@@ -27,10 +27,12 @@ from ticker_common.logs import register_secret
 from ticker_shard.feed.events import CloseReason, FeedChange, SessionState
 from ticker_shard.feed.session import BinaryKind, KiteSession
 from ticker_shard.feed.settings import Credentials, FeedSettings
+from ticker_shard.feed.slots import SocketSlots
 from ticker_shard.feed.subscriptions import MILLISECOND_NS
 
 FRAME_BYTES_MAX: Final = 4 << 20  # 3,000 full packets have 558,002; a larger frame ends the connection
 SECOND_NS: Final = 1_000 * MILLISECOND_NS
+_BROKERS_ENDS: Final = (CloseReason.CLOSE_FRAME, CloseReason.LOST)
 HEADERS: Final = (("X-Kite-Version", "3"), ("User-Agent", "tickershard"))
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,8 @@ class SocketShell:
         See `ticker_shard.feed.pool.KiteWebSocketPool`.
     gate
         Awaited before each attempt: spaces the attempts of one account.
+    slots, on_place
+        The account's places; called with the sockets that need not make way any more.
     tls
         For ``wss`` URLs.
     """
@@ -71,6 +75,8 @@ class SocketShell:
         on_expect: OnExpect,
         on_change: OnChange,
         gate: Callable[[], Awaitable[None]],
+        slots: SocketSlots,
+        on_place: Callable[[list[int]], None],
         tls: ssl.SSLContext | None,
     ) -> None:
         self.number = number
@@ -81,6 +87,8 @@ class SocketShell:
         self._on_expect = on_expect
         self._on_change = on_change
         self._gate = gate
+        self._slots = slots
+        self._on_place = on_place
         self._tls = tls
         self._wake = asyncio.Event()
         self._connection: _Connection | None = None
@@ -116,10 +124,17 @@ class SocketShell:
         while self.session.state is SessionState.OPEN and not connection.ended:
             await self._pause()
         self._connection = None  # late frames of it reach nobody
-        if connection.ended and self.session.state is SessionState.OPEN:
-            reason, text = await connection.why_ended()
-            self.session.lost(reason, now_ns=time.monotonic_ns(), text=text)
+        by_broker = connection.ended and self.session.state is SessionState.OPEN
+        reason, text = await connection.why_ended() if by_broker else (CloseReason.STOPPED, "")
+        now_ns = time.monotonic_ns()
+        wait_ns, released = self._slots.ended(self.number, by_broker=reason in _BROKERS_ENDS, now_ns=now_ns)
+        if by_broker and self.session.state is SessionState.OPEN:
+            if wait_ns is None:
+                self.session.lost(reason, now_ns=now_ns, text=text)
+            else:
+                self.session.displaced(wait_ns=wait_ns, now_ns=now_ns)
             self._send()
+        self._on_place(released)
         await connection.close(timeout_ms=self._settings.close_timeout_ms)
 
     async def _connect(self) -> _Connection | None:
@@ -128,9 +143,11 @@ class SocketShell:
         if self.session.state is not SessionState.CONNECTING:
             return None
         connection = self._connection = _Connection(self)
+        self._slots.attempts(self.number)
         reason, text, status = await self._upgrade(connection, self.session.begin())
         if connection.transport is not None:
             return connection  # accepted, and perhaps lost again: `opened` has told the session
+        self._on_place(self._slots.failed(self.number, limited=status == HTTPStatus.TOO_MANY_REQUESTS))
         connection.abandoned = True  # should the upgrade come through after all, it is closed at once
         self._connection = None
         if self.session.state is SessionState.CONNECTING:  # else stopped meanwhile
@@ -219,7 +236,9 @@ class SocketShell:
     def opened(self, connection: _Connection) -> None:
         """The upgrade was accepted."""
         if connection is self._connection and self.session.state is SessionState.CONNECTING:
-            self.session.upgraded(now_ns=time.monotonic_ns())
+            now_ns = time.monotonic_ns()
+            self.session.upgraded(now_ns=now_ns)
+            self._slots.opened(self.number, now_ns=now_ns)
             self._send()
             self._wake.set()
         else:

@@ -1,8 +1,8 @@
 """States of one socket as a table: (state, cause) → state. A pair that is absent is a fault of ours.
 
-Read it by columns: an attempt (CONNECTING) ends in one of four ways; an open socket is lost, or left for other
-credentials; the three ways of waiting end when their time is over, except REJECTED, which only other credentials end.
-STOP ends everything, and nothing leads out of STOPPED.
+Read it by columns: an attempt (CONNECTING) ends in one of four ways; an open socket is lost, displaced by another of
+ours (then it waits as after a 429), or left for other credentials; the three ways of waiting end when their time is
+over, except REJECTED, which only other credentials end. STOP ends everything, and nothing leads out of STOPPED.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Cause(Enum):
     LIMITED = auto()
     FAILED = auto()
     LOST = auto()
+    DISPLACED = auto()
     DUE = auto()  # the wait is over
     STOP = auto()
 
@@ -35,6 +36,7 @@ TRANSITIONS: Final[dict[tuple[SessionState, Cause], SessionState]] = {
     (S.CONNECTING, C.FAILED): S.BACKING_OFF,
     (S.CONNECTING, C.CREDENTIALS): S.CONNECTING,  # refused with credentials that were replaced meanwhile
     (S.OPEN, C.LOST): S.BACKING_OFF,
+    (S.OPEN, C.DISPLACED): S.RATE_LIMITED,
     (S.OPEN, C.CREDENTIALS): S.CONNECTING,
     (S.BACKING_OFF, C.DUE): S.CONNECTING,
     (S.BACKING_OFF, C.CREDENTIALS): S.CONNECTING,
