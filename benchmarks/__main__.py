@@ -24,6 +24,7 @@ from benchmarks.results import SEED, Result, Verdict, shown
 
 MEASUREMENTS: Final = (
     "decode",
+    "greeks",
     "receive",
     "end_to_end",
     "latency",
