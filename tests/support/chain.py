@@ -12,7 +12,9 @@ from tests.support.pricing import solve_slowly
 from ticker_crds import AssignedInstrument, AssignmentTable, Channel, Mode
 from ticker_shard.ticks.contracts import INDIA
 from ticker_shard.ticks.greeks import GreeksCalculator
+from ticker_shard.ticks.greeks_arrays import array_pricer
 from ticker_shard.ticks.instruments import InstrumentTable, build_instruments
+from ticker_shard.ticks.pricing import BlockPricer
 from ticker_shard.ticks.processor import TickProcessor
 from ticker_shard.ticks.rows import WORDS, PacketKind, Slots, TickRows, Word, unpriced_rows
 from ticker_shard.ticks.state import InstrumentState
@@ -82,10 +84,11 @@ class Stage:
     rows: Sequence[AssignedInstrument]
     rules: PricingRules = field(default_factory=PricingRules)
     now_s: int = NOON_S
+    pricer: BlockPricer = field(default_factory=lambda: array_pricer(solve_slowly))
 
     def __post_init__(self) -> None:
         self.state = InstrumentState()
-        self.greeks = GreeksCalculator(state=self.state, solver=solve_slowly, rules=self.rules)
+        self.greeks = GreeksCalculator(state=self.state, pricer=self.pricer, rules=self.rules)
         self.processor = TickProcessor(state=self.state, greeks=self.greeks)
         self.configure(self.rows)
 

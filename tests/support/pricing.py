@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from ticker_shard.ticks.greeks import Options, Solution
+from ticker_shard.ticks.black76 import OptionColumns, Priced
 from ticker_shard.ticks.rows import PricingOutcome
 
 VOLATILITY_MAX = 20.0
@@ -64,16 +64,30 @@ def implied(*, call: bool, price: float, forward: float, strike: float, years: f
     )
 
 
-def solve_slowly(options: Options) -> Solution:
-    """A solver for `GreeksCalculator`."""
+def published(answer: Answer, *, forward: float, growth: float, carry: float) -> Answer:
+    """`answer` in the units of a row: of the underlying price (F = growth·U), a day's theta, a point's vega."""
+    return Answer(
+        iv=answer.iv,
+        delta=answer.delta * growth,
+        gamma=answer.gamma * growth**2,
+        theta=(answer.theta - answer.delta * forward * carry) / 365,
+        vega=answer.vega / 100,
+    )
+
+
+def solve_slowly(options: OptionColumns) -> Priced:
+    """A solver for `array_pricer`."""
     columns = np.full((5, len(options.price)), np.nan)
     outcome = np.full(len(options.price), PricingOutcome.PRICED, np.uint8)
-    for place, (call, price, forward, strike, _, years, _, discount, _) in enumerate(zip(*options, strict=True)):
-        rate = -math.log(discount) / years
-        answer = implied(call=bool(call), price=price, forward=forward, strike=strike, years=years, rate=rate)
+    for place, (price, underlying, strike, years, _, growth, rate, carry, call, _) in enumerate(
+        zip(*(column.tolist() for column in options), strict=True)
+    ):
+        forward = underlying * growth
+        answer = implied(call=call, price=price, forward=forward, strike=strike, years=years, rate=rate)
         if answer is not None:
-            columns[:, place] = (answer.iv, answer.delta, answer.gamma, answer.theta, answer.vega)
+            found = published(answer, forward=forward, growth=growth, carry=carry)
+            columns[:, place] = (found.iv, found.delta, found.gamma, found.theta, found.vega)
             continue
         below = price <= black76(call=call, forward=forward, strike=strike, years=years, rate=rate, volatility=0.0)
         outcome[place] = PricingOutcome.BELOW_INTRINSIC if below else PricingOutcome.ABOVE_BOUND
-    return Solution(outcome, *columns)
+    return Priced(outcome, *columns)

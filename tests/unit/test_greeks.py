@@ -15,10 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.chain import MONTHLY, NOON_S, SECOND_NS, WEEKLY, Stage, future, option, spot, table_of
-from tests.support.pricing import black76, implied
+from tests.support.pricing import black76, implied, solve_slowly
 from ticker_crds import AssignedInstrument
+from ticker_shard.ticks.black76 import OptionColumns, Priced
 from ticker_shard.ticks.contracts import INDIA, NO_CHAIN, expiry_instant_s, new_york_summer, read_contracts
 from ticker_shard.ticks.greeks import REPRICE_ROWS_MAX
+from ticker_shard.ticks.greeks_arrays import array_pricer
 from ticker_shard.ticks.rows import Greek, PacketKind, PricingOutcome, TickRows
 from ticker_shard.ticks.underlying import YEAR_S, PricingRules, Source
 
@@ -386,16 +388,19 @@ def test_an_account_without_options_pays_nothing() -> None:
 
 
 def test_the_solver_starts_from_the_last_volatility_also_under_a_new_table() -> None:
-    stage = Stage([CALL, FUTURE])
-    found = greek(stage.tick({FUTURE: 26_050.0, CALL: 300.0}), Greek.IV)
     asked_with = []
-    solve = stage.greeks._solver
-    stage.greeks._solver = lambda options: (asked_with.append(options.warm.tolist()), solve(options))[1]
+
+    def solver(options: OptionColumns) -> Priced:
+        asked_with.append(options.warm.tolist())
+        return solve_slowly(options)
+
+    stage = Stage([CALL, FUTURE], pricer=array_pricer(solver))
+    found = greek(stage.tick({FUTURE: 26_050.0, CALL: 300.0}), Greek.IV)
 
     stage.configure([option(25_000, "CE"), CALL, FUTURE])
     stage.tick({CALL: 301.0, option(25_000, "CE"): 1_100.0})
 
-    assert asked_with[0] == [found, pytest.approx(math.nan, nan_ok=True)]
+    assert asked_with[-1] == [found, pytest.approx(math.nan, nan_ok=True)]
 
 
 # -- repricing ------------------------------------------------------------------------------------------------------

@@ -103,6 +103,48 @@ def test_an_outgoing_instrument_is_published_no_more_not_even_what_is_queued():
     world.check()
 
 
+def test_what_is_refreshed_leaves_once_more_as_a_repetition_and_only_where_it_is_published():
+    world = World()
+    pod = a_holder(world)
+    reload(world, pod, {"X0": Role.OWNER, "X1": Role.OUTGOING, "X2": Role.OWNER})
+    world.everybody()
+    world.twin.published.clear()
+    received, repeated = pod.core.ledger.received, pod.core.ledger.repeated
+
+    pod.core.refresh(np.array([0, 1], np.int32))
+    waits = pod.core.is_repeating()
+    world.everybody()
+
+    assert [symbol for symbol, _ in sent(world)] == ["NFO:X0"] * len(CHANNELS)
+    assert (pod.core.ledger.received, pod.core.ledger.repeated) == (received, repeated + len(CHANNELS))
+    assert (waits, pod.core.is_repeating()) == (True, False)
+    world.check()
+
+
+def test_a_queued_tick_leaves_with_its_refreshed_row_and_stays_a_tick_in_the_books():
+    world = World(channels=ONE)
+    pod = a_holder(world)
+    world.twin.published.clear()
+    published = pod.core.ledger.published
+
+    world.tick(0)
+    pod.core.refresh(np.array([0], np.int32))
+    world.everybody()
+
+    assert sent(world) == [("NFO:X0", world.prices[0])]
+    assert pod.core.ledger.published == published + 1
+    world.check()
+
+
+def test_nothing_is_refreshed_without_a_channel():
+    world = World(channels=ONE)
+    pod = world.start()
+
+    pod.core.refresh(np.array([0], np.int32))
+
+    assert not pod.core.is_repeating()
+
+
 def test_a_claimant_with_an_older_table_waits_while_the_holder_lives_and_not_for_ever():
     world = World(channels=ONE)
     holder = a_holder(world)

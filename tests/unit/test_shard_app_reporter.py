@@ -89,7 +89,7 @@ class Scene:
             parts=lambda: self.parts, ledger=Ledger(), latency=Latency(), sink=self.sink, voice=self.voice,
             counts=Counts(), held=lambda: Held(self.parts.holdings.value),
             leaving=lambda: self.leaving, other_holds=lambda: self.other,
-            phase=lambda: Phase.ACTIVE, changed=asyncio.Event(), beat=lambda: None,
+            phase=lambda: Phase.ACTIVE, changed=asyncio.Event(), greeks=dict, beat=lambda: None,
             monotonic_ns=lambda: self.now_ns, wall_clock=lambda: datetime(2026, 11, 20, tzinfo=UTC),
         )  # fmt: skip
 

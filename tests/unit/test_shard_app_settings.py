@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,11 @@ def test_both_sources_load_with_defaults() -> None:
         (FOLDER, {"window_ms": 0}, "TICKERSHARD_SHARD_WINDOW_MS"),
         (FOLDER, {"port": 65_536}, "TICKERSHARD_SHARD_PORT"),
         (FOLDER, {"drain_deadline_s": -1}, "TICKERSHARD_SHARD_DRAIN_DEADLINE_S"),
+        (FOLDER, {"rate": 6.5}, "TICKERSHARD_SHARD_RATE"),
+        (FOLDER, {"rate": math.nan}, "TICKERSHARD_SHARD_RATE"),
+        (FOLDER, {"dividend_yield": -0.2}, "TICKERSHARD_SHARD_DIVIDEND_YIELD"),
+        (FOLDER, {"underlying_stale_s": 0}, "TICKERSHARD_SHARD_UNDERLYING_STALE_S"),
+        (FOLDER, {"reprice_ms": 20}, "TICKERSHARD_SHARD_REPRICE_MS"),
     ],
 )
 def test_a_bad_setting_is_refused_by_the_name_of_its_variable(
@@ -52,6 +58,14 @@ def test_a_bad_setting_is_refused_by_the_name_of_its_variable(
 
     assert named in refused.value.message
     assert "canary1" not in refused.value.message
+
+
+def test_a_rate_in_per_cent_is_told_how_to_write_it() -> None:
+    with pytest.raises(click.UsageError) as refused:
+        load_settings(ShardSettings, {**FOLDER, "rate": 6.5})
+
+    assert "6.5 % is 0.065" in refused.value.message
+    assert load_settings(ShardSettings, {**FOLDER, "reprice_ms": 0}).reprice_ms == 0
 
 
 def test_refused_settings_end_the_command_with_2() -> None:

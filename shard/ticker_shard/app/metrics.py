@@ -52,6 +52,8 @@ class Sample:
     stalled: int
     counts: Counts
     deaths: Mapping[str, int]
+    pricings: Mapping[str, int]
+    repriced: int
     phase: Phase
     leaving: bool
     ready: bool
@@ -91,6 +93,7 @@ class ShardCollector(Collector):
                 "event",
                 sample.counts.stalls,
             ),
+            ("option_pricings", "Option rows priced, by what became of them.", "outcome", sample.pricings),
             ("task_deaths", "Background tasks that ended although they must not.", "task", sample.deaths),
         ):
             yield _counter(name, text, label, group)
@@ -217,6 +220,11 @@ def _process(sample: Sample) -> Families:
     for phase in Phase:
         phases.add_metric((phase.value,), int(phase is sample.phase))
     yield phases
+    yield CounterMetricFamily(
+        "tickershard_options_repriced",
+        "Option rows published once more because their underlying moved.",
+        value=sample.repriced,
+    )
     yield _gauge("leaving", "1 while this process offers its channels.", int(sample.leaving))
     yield _gauge("ready", "What /readyz answers.", int(sample.ready))
     yield _gauge("speaks", "1 while this process has the shard's voice (its Lease).", int(sample.speaks))

@@ -3,7 +3,7 @@
 ::
 
     frame ─► TickProcessor ─► rows ─► RedisPublisher ─► Redis
-              ▲ table          ▲ first packets
+              ▲ table  │       ▲ first packets  ▲ options priced again
     assignment ┴─► KiteWebSocketPool ◄─ credentials
 
 One frame is one synchronous call: nothing on it waits, logs per tick, or looks at the control plane. A table reaches
@@ -16,7 +16,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -36,10 +36,13 @@ from ticker_shard.feed import (
     TextKind,
 )
 from ticker_shard.publish.gaps import Hole
-from ticker_shard.publish.publisher import RedisPublisher
+from ticker_shard.publish.publisher import Holdings, RedisPublisher
+from ticker_shard.ticks.greeks import GreeksCalculator
+from ticker_shard.ticks.greeks_native import price_block, warm_up
 from ticker_shard.ticks.instruments import InstrumentTable, build_instruments
 from ticker_shard.ticks.processor import TickProcessor
 from ticker_shard.ticks.state import InstrumentState
+from ticker_shard.ticks.underlying import PricingRules
 
 log = logging.getLogger(__name__)
 
@@ -80,12 +83,18 @@ class Pipeline:
         self._stalls = StallDesk(settings)
         self._live_tokens: set[int] = set()  # confirmed on the present connection
         self._closed = False
-        self.processor = TickProcessor(state=InstrumentState())
+        warm_up()
+        state = InstrumentState()
+        rules = PricingRules(
+            rate=settings.rate, dividend_yield=settings.dividend_yield, stale_s=settings.underlying_stale_s
+        )
+        self.greeks = GreeksCalculator(state=state, pricer=price_block, rules=rules)
+        self.processor = TickProcessor(state=state, greeks=self.greeks)
         self.publisher = RedisPublisher(
             redis_url,
             shard=fence_member(settings.namespace, settings.account),
             process=process,
-            newest=self.processor.state,
+            newest=state,
             window_ms=settings.window_ms,
             ticks_max=settings.ticks_max,
             drain_deadline_s=settings.drain_deadline_s,
@@ -126,6 +135,23 @@ class Pipeline:
         """Take no more frames (whoever holds the channels now has them) and close the sockets with close frames."""
         self._closed = True
         self.pool.close()
+
+    def reprice(self) -> bool:
+        """Price options again whose underlying moved, and publish them once more; whether more of them wait.
+
+        Only what can leave is priced: never more than one turn's rows wait to be published, so live rows are not held
+        up, and nothing is priced for channels that another process holds.
+        """
+        if self._closed or self.publisher.holdings is Holdings.NONE:
+            return False
+        if self.publisher.is_repeating:
+            return True
+        self.publisher.refresh(self.greeks.reprice(now_ns=time.time_ns()))
+        return self.greeks.repricing_due > 0
+
+    def greeks_counts(self) -> dict[str, Any]:
+        """What became of option rows, for the status file."""
+        return {"by_outcome": self.greeks.counts(), "repriced": self.greeks.repriced}
 
     @property
     def stalled(self) -> int:

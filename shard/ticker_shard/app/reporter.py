@@ -55,6 +55,8 @@ class Reporter:
         What the publisher knows of others, and where this process is.
     changed
         Set by whoever changed something worth a report.
+    greeks
+        What became of option rows, for the vitals.
     beat
         Called at each turn.
     monotonic_ns, wall_clock
@@ -75,6 +77,7 @@ class Reporter:
         other_holds: Callable[[], OtherHolder],
         phase: Callable[[], Phase],
         changed: asyncio.Event,
+        greeks: Callable[[], dict[str, Any]],
         beat: Callable[[], None],
         monotonic_ns: Callable[[], int],
         wall_clock: Callable[[], datetime],
@@ -82,7 +85,7 @@ class Reporter:
         self._parts, self._ledger, self._latency = parts, ledger, latency
         self._sink, self._voice, self._counts = sink, voice, counts
         self._held, self._leaving, self._other_holds, self._phase = held, leaving, other_holds, phase
-        self._changed, self._beat = changed, beat
+        self._changed, self._greeks, self._beat = changed, greeks, beat
         self._monotonic_ns, self._wall_clock = monotonic_ns, wall_clock
         self.port = 0
         self.lease = LeaseState.UNKNOWN
@@ -214,7 +217,12 @@ class Reporter:
 
     def _vitals(self) -> dict[str, Any]:
         parts = self._parts()
-        rest = {"process": parts.process, "phase": self._phase().value, "revision": parts.table.revision}
+        rest = {
+            "process": parts.process,
+            "phase": self._phase().value,
+            "revision": parts.table.revision,
+            "greeks": self._greeks(),
+        }
         return vitals_of(self._ledger, self._latency, port=self.port, now_ns=self._monotonic_ns(), rest=rest)
 
     def _decide(self, lease: LeaseState) -> VoiceMove:

@@ -15,6 +15,9 @@ from ticker_shard.ticks.sessions import MarketHours
 
 _NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 
+RATE_MIN, RATE_MAX = -0.05, 0.30  # beyond, somebody wrote per cent
+REPRICE_MS_MIN = 50
+
 
 class ShardSettings(ProgramSettings):
     """Everything one shard process is told. Secrets come from files, never from here."""
@@ -76,6 +79,23 @@ class ShardSettings(ProgramSettings):
         le=600,
     )
     drain_deadline_s: float = Field(90.0, description="After SIGTERM, the longest wait for a successor.", ge=0, le=600)
+    rate: float = Field(
+        0.065,
+        description="Interest a year for pricing options, continuously compounded, as a fraction (0.065 = 6.5 %).",
+    )
+    dividend_yield: float = Field(
+        0.0,
+        description="Dividends a year, as a fraction; used where an option is priced on its index or equity itself.",
+    )
+    underlying_stale_s: float = Field(
+        15.0, description="An underlying's price that is older prices no option.", ge=0.5, le=3_600
+    )
+    reprice_ms: int = Field(
+        1_000,
+        description="An option follows its underlying at the latest after this time; 0 = only when it ticks itself.",
+        ge=0,
+        le=60_000,
+    )
     host: str = Field("0.0.0.0", description="Where probes and metrics listen.")  # noqa: S104 - kubelet asks the pod's address
     port: int = Field(8080, description="Port of probes and metrics; 0 = any free one.", ge=0, le=65_535)
     api_url: str | None = Field(
@@ -95,6 +115,22 @@ class ShardSettings(ProgramSettings):
             raise ValueError("must be ws://host[:port] or wss://host[:port]")
         if parts.query or parts.username or parts.password:
             raise ValueError("must not carry credentials or a query: they come from the account's token")
+        return value
+
+    @field_validator("rate", "dividend_yield")
+    @classmethod
+    def _fraction(cls, value: float) -> float:
+        if not RATE_MIN <= value <= RATE_MAX:  # also refuses what is not a number
+            raise ValueError(
+                f"must be a fraction a year between {RATE_MIN} and {RATE_MAX} (6.5 % is 0.065), this is {value}"
+            )
+        return value
+
+    @field_validator("reprice_ms")
+    @classmethod
+    def _off_or_bounded(cls, value: int) -> int:
+        if 0 < value < REPRICE_MS_MIN:
+            raise ValueError(f"must be 0 (off) or at least {REPRICE_MS_MIN}, this is {value}")
         return value
 
     @model_validator(mode="after")

@@ -52,6 +52,8 @@ LIVE_S: Final = 60.0  # a loop that has not turned for so long is hung; a turn w
 FLOOR_RETRY_S: Final = 1.0
 STOP_FEED_S: Final = 5.0
 NS_PER_S: Final = 1_000_000_000
+MS_PER_S: Final = 1_000
+REPRICE_PAUSE_S: Final = 0.005  # a little more than publishing one turn's rows takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class Shard:
             other_holds=lambda: self.publisher.other_holder,
             phase=lambda: self.publisher.state,
             changed=self._changed,
+            greeks=self.pipeline.greeks_counts,
             beat=lambda: self._beat("reporter"),
             monotonic_ns=time.monotonic_ns,
             wall_clock=lambda: datetime.now(tz=UTC),
@@ -131,6 +134,8 @@ class Shard:
             ("beat", self._beats_of_the_loop()),
         ):
             self.monitor.start(name, work)
+        if self.settings.reprice_ms:
+            self.monitor.start("greeks", self._keep_greeks_fresh())
         death = asyncio.create_task(self.monitor.died())
         await asyncio.wait({publisher, death}, return_when=asyncio.FIRST_COMPLETED)
         death.cancel()
@@ -166,6 +171,13 @@ class Shard:
         await self.pool.run()
         if not self._gone:
             raise RuntimeError("the feed ended without having been asked to")
+
+    async def _keep_greeks_fresh(self) -> None:
+        """Twice within the promised time, and without a long pause while more options wait."""
+        turn_s = self.settings.reprice_ms / 2 / MS_PER_S
+        while True:
+            more = self.pipeline.reprice()
+            await asyncio.sleep(REPRICE_PAUSE_S if more else turn_s)
 
     # -- what we are told --------------------------------------------------------------------------------------------
 
@@ -310,6 +322,8 @@ class Shard:
             stalled=self.pipeline.stalled,
             counts=self.counts,
             deaths=self.monitor.deaths,
+            pricings=self.pipeline.greeks.counts(),
+            repriced=self.pipeline.greeks.repriced,
             phase=publisher.state,
             leaving=publisher.leaving,
             ready=self.ready().ready,

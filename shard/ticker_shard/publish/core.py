@@ -184,6 +184,20 @@ class PublisherCore:
                 if isinstance(offered, Conflated):
                     self.ledger.conflated += offered.rows
 
+    def refresh(self, slots: Slots) -> None:
+        """Publish the newest rows of these once more: what is computed has changed, the broker sent nothing."""
+        roster = self._roster
+        if roster is None:
+            return
+        wanted = mask_of(slots, roster.table.capacity)
+        for name in self.handover.held:
+            if name in roster:
+                self._outboxes[name].repeating |= wanted & roster.publishing[name]
+
+    def is_repeating(self) -> bool:
+        """Whether repetitions wait to leave."""
+        return any(self._outboxes[name].repeating.any() for name in self.handover.held)
+
     def reject(self, reason: str, slots: Slots) -> None:
         """Account for rows that validation refused."""
         capacity = 0 if self.table is None else self.table.capacity

@@ -91,7 +91,7 @@ class Ledger:
     dropped
         By `DropCause`.
     repeated
-        Rows of rewrites that Redis accepted; outside the balance.
+        Rows that Redis accepted once more (rewrites, options priced again); outside the balance.
     messages, lost_messages
         Messages accepted; messages given up (their sequence numbers are the holes that consumers see).
     unrouted

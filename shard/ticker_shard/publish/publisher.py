@@ -137,6 +137,12 @@ class RedisPublisher:
         self._core.offer(rows, now_ns=self._monotonic_ns())
         self._wake.set()
 
+    def refresh(self, slots: Slots) -> None:
+        """Publish these newest rows once more, because `newest` has more to say about them; counted as repeated."""
+        if len(slots):
+            self._core.refresh(slots)
+            self._wake.set()
+
     def reject(self, reason: str, slots: Slots) -> None:
         """Account for rows that validation refused; unknown slots count as unrouted."""
         self._core.reject(reason, slots)
@@ -222,6 +228,11 @@ class RedisPublisher:
         """The first channel's epoch, for display; `None` while it is not held."""
         channels = self._core.handover.channels
         return self._core.handover.epoch(channels[0]) if channels else None
+
+    @property
+    def is_repeating(self) -> bool:
+        """Whether rows that are to be published once more still wait: whoever refreshes many waits for these."""
+        return self._core.is_repeating()
 
     @property
     def trouble(self) -> str | None:

@@ -107,7 +107,7 @@ class Contracts:
         (capacity,) int32: of an asked option with known strike and expiry; `NO_CHAIN` otherwise.
     call
         (capacity,) bool.
-    strike, log_strike
+    strike
         (capacity,) float64, rupees; NaN where there is none.
     divisor
         (capacity,) float64: a scaled price divided by it is rupees.
@@ -125,7 +125,6 @@ class Contracts:
     chain: NDArray[np.int32]
     call: NDArray[np.bool_]
     strike: Floats
-    log_strike: Floats
     divisor: Floats
     feeds: NDArray[np.bool_]
     expiry_s: NDArray[np.int64]
@@ -160,7 +159,6 @@ def read_contracts(table: InstrumentTable) -> Contracts:
         chain=np.full(capacity, NO_CHAIN, np.int32),
         call=np.zeros(capacity, np.bool_),
         strike=np.full(capacity, np.nan),
-        log_strike=np.full(capacity, np.nan),
         divisor=table.divisor.astype(np.float64),
         feeds=np.zeros(capacity, np.bool_),
         expiry_s=np.array([expiry_instant_s(key[0], dt.date.fromisoformat(key[3])) for key in chains], np.int64),
@@ -178,7 +176,6 @@ def read_contracts(table: InstrumentTable) -> Contracts:
             contracts.strike[slot] = strikes[slot]
     for slot, row in options:
         contracts.call[slot] = row.instrument_type == CALL
-    np.log(contracts.strike, out=contracts.log_strike)
     for slots in (future, spot, contracts.pair_call, contracts.pair_put):
         contracts.feeds[slots[slots != UNKNOWN_SLOT]] = True
     return contracts

@@ -17,7 +17,7 @@ Time to expiry is measured from the *market's clock*, the newest exchange time s
 host's: that is when the prices were made, and it is right for a recorded or simulated day too. Exchange times more
 than `CLOCK_AHEAD_S` ahead of this host are not believed; before any time is known, this host's clock serves.
 Years are T = seconds / (365 · 86,400), never less than `LAST_MINUTE_S`; at the instant of expiry the chain is
-``EXPIRED``. T, √T, the discount factor and the pair are renewed once a second; U and F whenever a row moves them.
+``EXPIRED``. T, √T, the discount factor and the pair are renewed once a second; U and growth whenever a row moves them.
 """
 
 from __future__ import annotations
@@ -95,10 +95,8 @@ class ChainMarket:
         (chains + 1,) `Source`.
     underlying
         (chains + 1,) float64, rupees; NaN where there is none.
-    growth
-        (chains + 1,) float64, dF/dU.
-    forward
-        (chains + 1,) float64, F.
+    growth, carry
+        (chains + 1,) float64, F/U, and its logarithm a year: 1 and 0 but for a spot.
     years, root_years, discount
         (chains + 1,) float64: T, √T, e^{−rT}.
     moves
@@ -114,15 +112,15 @@ class ChainMarket:
         self.outcome[-1] = PricingOutcome.NO_CONTRACT
         self.source: NDArray[np.uint8] = np.zeros(size, np.uint8)
         self.underlying: Floats = np.full(size, np.nan)
-        self.forward: Floats = np.full(size, np.nan)
         self.growth: Floats = np.ones(size)
+        self.carry: Floats = np.zeros(size)
         self.years: Floats = np.ones(size)
         self.root_years: Floats = np.ones(size)
         self.discount: Floats = np.ones(size)
         self.moves: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
         self.clock_s = clock_s
         self._expired: NDArray[np.bool_] = np.zeros(contracts.chains, np.bool_)
-        self._carry: Floats = np.ones(contracts.chains)
+        self._spot_growth: Floats = np.ones(contracts.chains)
         self._renewed: tuple[int, int] | None = None  # seconds of the two clocks
         self._pair: NDArray[np.int64] = np.full(contracts.chains, -1, np.int64)  # place in the pairs' columns
         # One quote a slot; slot -1 (`UNKNOWN_SLOT`) falls on the last entry, which is never known.
@@ -180,7 +178,7 @@ class ChainMarket:
         self.years[:-1] = years
         np.sqrt(self.years, out=self.root_years)
         self.discount[:-1] = np.exp(-rules.rate * years)
-        self._carry = np.exp((rules.rate - rules.dividend_yield) * years)
+        self._spot_growth = np.exp((rules.rate - rules.dividend_yield) * years)
         self._choose_pairs(now_ns=now_ns)
         self.refresh(now_ns=now_ns)
 
@@ -216,8 +214,9 @@ class ChainMarket:
             fresh = (pair >= 0) & self._fresh(call, now_ns=now_ns) & self._fresh(put, now_ns=now_ns)
             self._take(Source.PAIR, parity, fresh)
         self._take(Source.FUTURE, self._last[future], self._fresh(future, now_ns=now_ns))
-        self.growth[:-1] = np.where(source == Source.SPOT, self._carry, 1.0)
-        np.multiply(self.underlying, self.growth, out=self.forward)
+        on_spot = source == Source.SPOT
+        self.growth[:-1] = np.where(on_spot, self._spot_growth, 1.0)
+        self.carry[:-1] = np.where(on_spot, self._rules.rate - self._rules.dividend_yield, 0.0)
         outcome = np.where(known, PricingOutcome.STALE_UNDERLYING, PricingOutcome.NO_UNDERLYING)
         outcome[source != Source.NONE] = PricingOutcome.PRICED
         outcome[self._expired] = PricingOutcome.EXPIRED

@@ -1,0 +1,96 @@
+"""Pricing a block of rows in one compiled loop; `price_slot` is also there for other compiled passes.
+
+`greeks_arrays` takes the same steps as array operations, and the two are tested against each other. numba compiles
+anew for each combination of array types: they are those of `pricing`, contiguous and writable. Compiled code is kept
+beside the module; `warm_up` compiles or loads it, before the first live frame.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from ticker_shard.ticks.black76_native import price_option
+from ticker_shard.ticks.pricing import ChainColumns, ContractColumns, RowColumns
+from ticker_shard.ticks.rows import GREEKS, Greek, PricingOutcome
+
+_NOT_ASKED: Final = int(PricingOutcome.NOT_ASKED)
+_PRICED: Final = int(PricingOutcome.PRICED)
+_NO_PRICE: Final = int(PricingOutcome.NO_PRICE)
+
+assert [greek.name for greek in Greek] == ["IV", "DELTA", "GAMMA", "THETA", "VEGA", "UNDERLYING_PRICE"], (
+    "the answer of price_slot stands in this order"
+)
+
+
+@njit(cache=True, error_model="numpy")
+def price_slot(
+    slot: int, scaled_price: int, options: ContractColumns, chains: ChainColumns, rate: float, now_ns: int
+) -> tuple[int, float, float, float, float, float, float]:
+    """One row: its outcome, and its Greeks in the order of `Greek`.
+
+    ``NOT_ASKED`` for whoever wants none; nothing is remembered of it.
+    """
+    nan = np.nan
+    if not options.asked[slot]:
+        return _NOT_ASKED, nan, nan, nan, nan, nan, nan
+    chain = options.chain[slot]
+    underlying = chains.underlying[chain]
+    options.priced_on[slot] = underlying
+    options.turn_ns[slot] = now_ns
+    if chains.outcome[chain] != _PRICED:
+        return int(chains.outcome[chain]), nan, nan, nan, nan, nan, underlying
+    price = scaled_price / options.divisor[slot]
+    if not price > 0.0:
+        return _NO_PRICE, nan, nan, nan, nan, nan, underlying
+    outcome, iv, delta, gamma, theta, vega = price_option(
+        price,
+        underlying,
+        options.strike[slot],
+        chains.root_years[chain],
+        chains.discount[chain],
+        chains.growth[chain],
+        rate,
+        chains.carry[chain],
+        options.call[slot],
+        options.warm[slot],
+    )
+    if outcome == _PRICED:
+        options.warm[slot] = iv
+    return outcome, iv, delta, gamma, theta, vega, underlying
+
+
+@njit(cache=True, error_model="numpy")
+def price_block(
+    rows: RowColumns,
+    options: ContractColumns,
+    chains: ChainColumns,
+    rate: float,
+    now_ns: int,
+    counts: NDArray[np.int64],
+) -> None:
+    """A `BlockPricer`."""
+    for place in range(len(rows.slot)):
+        outcome, iv, delta, gamma, theta, vega, underlying = price_slot(
+            rows.slot[place], rows.scaled_price[place], options, chains, rate, now_ns
+        )
+        if outcome == _NOT_ASKED:
+            continue
+        greeks = rows.greeks[place]
+        greeks[0], greeks[1], greeks[2], greeks[3], greeks[4], greeks[5] = iv, delta, gamma, theta, vega, underlying
+        rows.outcome[place] = outcome
+        rows.priced_ns[place] = now_ns
+        counts[outcome] += 1
+
+
+def warm_up() -> None:
+    """Compile (or load) `price_block` for exactly the types that blocks have."""
+    slots, floats = np.empty(0, np.int32), np.empty(0)
+    flags, times = np.empty(0, np.bool_), np.empty(0, np.int64)
+    rows = RowColumns(slots, slots.copy(), np.empty((0, GREEKS)), np.empty(0, np.uint8), times)
+    options = ContractColumns(flags, slots, flags, floats, floats, floats, floats, times)
+    chains = ChainColumns(np.empty(0, np.uint8), floats, floats, floats, floats, floats, floats)
+    price_block(rows, options, chains, 0.0, 0, np.zeros(len(PricingOutcome), np.int64))
