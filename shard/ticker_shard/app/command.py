@@ -44,6 +44,7 @@ from ticker_shard.assignment.kubernetes import (
     KubernetesVoice,
 )
 from ticker_shard.publish.encode import make_encoders, warm_up
+from ticker_shard.ticks import greeks_native
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ async def run_shard(settings: ShardSettings) -> int:
         if outside is None:
             return 0
         warm_up(make_encoders().values())
+        greeks_native.warm_up()
         shard = Shard(settings, outside, process=process)
         # What was made so far lives as long as the process: no collection needs to walk it again.
         gc.collect()

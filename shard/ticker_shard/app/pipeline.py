@@ -38,7 +38,7 @@ from ticker_shard.feed import (
 from ticker_shard.publish.gaps import Hole
 from ticker_shard.publish.publisher import Holdings, RedisPublisher
 from ticker_shard.ticks.greeks import GreeksCalculator
-from ticker_shard.ticks.greeks_native import price_block, warm_up
+from ticker_shard.ticks.greeks_native import price_block
 from ticker_shard.ticks.instruments import InstrumentTable, build_instruments
 from ticker_shard.ticks.processor import TickProcessor
 from ticker_shard.ticks.state import InstrumentState
@@ -83,7 +83,6 @@ class Pipeline:
         self._stalls = StallDesk(settings)
         self._live_tokens: set[int] = set()  # confirmed on the present connection
         self._closed = False
-        warm_up()
         state = InstrumentState()
         rules = PricingRules(
             rate=settings.rate, dividend_yield=settings.dividend_yield, stale_s=settings.underlying_stale_s
