@@ -2,7 +2,8 @@
 
 Kite's maximum is 9,000 instruments × 4 a second = 36,000 ticks/s; 268,000 ticks/s was once claimed for this job.
 Processor time is the kernel's (``/proc``), of the shard and of Redis, while frames of 200 packets come on schedule.
-Memory is the shard's resident set after all of that, and its slope while the maximum streams on.
+Memory is the shard's resident set after all of that. Its slope over half a minute is shown, not judged: to tell an
+hour's growth takes the ten minutes that ``make load`` has.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ SHARD_BOUNDS: Final[dict[Encoding, tuple[Bound, Bound]]] = {
 REDIS_BOUNDS: Final = (at_most(20, "%"), at_most(30, "%"))
 CLAIMED_GOAL: Final = at_most(60, "%")
 MEMORY_BOUNDS: Final = (at_most(200, "MiB"), at_most(260, "MiB"))
-SLOPE_GATE: Final = at_most(1, "%/h")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def results(*, quick: bool = False) -> list[Result]:
             found += at_the_maximum(encoding, streamed(line, shared, rate=MAXIMUM, seconds=short))
             if encoding is Encoding.MSGPACK:
                 found.append(at_the_claim(streamed(line, shared, rate=CLAIMED, seconds=long), long))
-                found += memory(line, streamed(line, shared, rate=MAXIMUM, seconds=long))
+                found += memory(line, streamed(line, shared, rate=MAXIMUM, seconds=long / 2))
     return found
 
 
@@ -119,10 +119,9 @@ def memory(line: Line, cost: Cost) -> list[Result]:
         Result(name=f"{name}, streaming", value=cost.memory[-1][1], unit="MiB", goal=goal, gate=gate),
         Result(name=f"{name}, highest", value=memory_mib(line.pid, "VmHWM"), unit="MiB", goal=goal, gate=gate),
         Result(
-            name=f"growth of that over {cost.memory[-1][0] / 2:.0f} s, extrapolated",
+            name=f"{name}, growth over {cost.memory[-1][0] / 2:.0f} s, extrapolated (judged by make load)",
             value=cost.growth,
             unit="%/h",
-            gate=SLOPE_GATE,
         ),
     ]
 

@@ -21,7 +21,7 @@ from scipy.special import ndtr
 GROUP: Final = 300
 VARIATIONS: Final = 8
 EXPIRY_DAYS: Final = 28
-RATE: Final = 0.0
+RATE: Final = 0.065  # the shard's own default
 TICK: Final = 5  # paise
 SEGMENT_NFO: Final = 2
 FIRST_EXCHANGE_TOKEN: Final = 40_000

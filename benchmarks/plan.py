@@ -45,7 +45,7 @@ LIMITS: Final = FailoverLimits()
 
 
 def results(*, quick: bool = False) -> list[Result]:
-    rounds = 1 if quick else 5
+    rounds = 1 if quick else 3
     catalog = parse_dump(a_dump(), endpoint="benchmark")
     empty = a_pool(catalog)
     resting = after(empty, one_pass(empty)[1])
