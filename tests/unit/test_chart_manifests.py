@@ -75,7 +75,18 @@ def test_its_defaults_are_the_programs_own(monkeypatch: pytest.MonkeyPatch) -> N
 
     shard_defaults = {
         name: ShardSettings.model_fields[name].default
-        for name in ("window_ms", "ticks_max", "silence_ms", "mute_ms", "market_hours", "confirm_after_s")
+        for name in (
+            "window_ms",
+            "ticks_max",
+            "silence_ms",
+            "mute_ms",
+            "market_hours",
+            "confirm_after_s",
+            "rate",
+            "dividend_yield",
+            "underlying_stale_s",
+            "reprice_ms",
+        )
     }
     for name, field in OperatorSettings.model_fields.items():
         if name not in given:

@@ -123,7 +123,17 @@ def test_the_order_of_members_does_not_change_a_hash(value: dict[str, Any], chan
 def test_the_command_line_is_one_that_the_shard_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TICKERSHARD_SHARD_INSTANCE", "uid-of-the-pod")
     knobs = replace(
-        KNOBS, window_ms=50, ticks_max=500, silence_ms=8_000, mute_ms=9_000, market_hours="never", confirm_after_s=5.0
+        KNOBS,
+        window_ms=50,
+        ticks_max=500,
+        silence_ms=8_000,
+        mute_ms=9_000,
+        market_hours="never",
+        confirm_after_s=5.0,
+        rate=0.07,
+        dividend_yield=0.01,
+        underlying_stale_s=30.0,
+        reprice_ms=0,
     )
     verb, *flags = container_of(rendered(an_account("acc1", sockets=2), knobs))["args"]
     given_flags = dict(flag.removeprefix("--").split("=", 1) for flag in flags)
@@ -134,6 +144,8 @@ def test_the_command_line_is_one_that_the_shard_takes(monkeypatch: pytest.Monkey
     assert (settings.account, settings.namespace, settings.secret_name) == ("acc1", "pool", "acc1-token")
     assert (settings.sockets, settings.window_ms, settings.confirm_after_s) == (2, 50, 5.0)
     assert (settings.mute_ms, settings.market_hours) == (9_000, "never")
+    pricing = (settings.rate, settings.dividend_yield, settings.underlying_stale_s, settings.reprice_ms)
+    assert pricing == (0.07, 0.01, 30.0, 0)
 
 
 def test_no_secret_and_no_address_of_redis_is_rendered() -> None:

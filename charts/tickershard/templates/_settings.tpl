@@ -29,6 +29,10 @@ shard_silence_ms: {{ $shards.silenceMs | int | quote }}
 shard_mute_ms: {{ $shards.muteMs | int | quote }}
 shard_market_hours: {{ $shards.marketHours | quote }}
 shard_confirm_after_s: {{ $shards.confirmAfterS | toString | quote }}
+shard_rate: {{ $shards.rate | toString | quote }}
+shard_dividend_yield: {{ $shards.dividendYield | toString | quote }}
+shard_underlying_stale_s: {{ $shards.underlyingStaleS | toString | quote }}
+shard_reprice_ms: {{ $shards.repriceMs | int | quote }}
 shard_drain_deadline_s: {{ $shards.drainDeadlineS | int | quote }}
 shard_log_level: {{ $shards.logLevel | quote }}
 shard_resources: {{ $shards.resources | toJson | quote }}

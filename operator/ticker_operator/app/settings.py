@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from ticker_common.settings import ProgramSettings
+from ticker_crds.constants import REPRICE_MS_MIN, YEARLY_MAX, YEARLY_MIN
 from ticker_operator.desired import ShardKnobs
 from ticker_operator.model import Strategy
 from ticker_operator.planning import FailoverLimits
@@ -95,6 +96,14 @@ class OperatorSettings(ProgramSettings):
     shard_confirm_after_s: float | None = Field(
         None, description="An instrument without a packet for so long is waited for no more.", ge=0.1, le=600
     )
+    shard_rate: float | None = Field(None, description="Interest a year for pricing options, as a fraction.")
+    shard_dividend_yield: float | None = Field(None, description="Dividends a year, as a fraction.")
+    shard_underlying_stale_s: float | None = Field(
+        None, description="An underlying's price that is older prices no option.", ge=0.5, le=3_600
+    )
+    shard_reprice_ms: int | None = Field(
+        None, description="An option follows its underlying at the latest after this time; 0 = off.", ge=0, le=60_000
+    )
     shard_drain_deadline_s: int = Field(90, description="A shard waits so long for its successor.", ge=0, le=600)
     shard_log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Of the shards.")
     rollout_deadline_s: int = Field(600, description="A roll-out that takes longer is stalled.", ge=30, le=86_400)
@@ -129,6 +138,22 @@ class OperatorSettings(ProgramSettings):
         if isinstance(value, str):
             return _from_json(value, list, "must be a JSON list of objects")
         return [_from_json(one, dict, "must be a JSON object") for one in value] if isinstance(value, tuple) else value
+
+    @field_validator("shard_rate", "shard_dividend_yield")
+    @classmethod
+    def _fraction(cls, value: float | None) -> float | None:
+        if value is not None and not YEARLY_MIN <= value <= YEARLY_MAX:  # also refuses what is not a number
+            raise ValueError(
+                f"must be a fraction a year between {YEARLY_MIN} and {YEARLY_MAX} (6.5 % is 0.065), this is {value}"
+            )
+        return value
+
+    @field_validator("shard_reprice_ms")
+    @classmethod
+    def _off_or_bounded(cls, value: int | None) -> int | None:
+        if value is not None and 0 < value < REPRICE_MS_MIN:
+            raise ValueError(f"must be 0 (off) or at least {REPRICE_MS_MIN}, this is {value}")
+        return value
 
     @field_validator("endpoints_allowed")
     @classmethod
@@ -168,6 +193,10 @@ class OperatorSettings(ProgramSettings):
             mute_ms=self.shard_mute_ms,
             market_hours=self.shard_market_hours,
             confirm_after_s=self.shard_confirm_after_s,
+            rate=self.shard_rate,
+            dividend_yield=self.shard_dividend_yield,
+            underlying_stale_s=self.shard_underlying_stale_s,
+            reprice_ms=self.shard_reprice_ms,
             drain_deadline_s=self.shard_drain_deadline_s,
             log_level=self.shard_log_level,
             rollout_deadline_s=self.rollout_deadline_s,

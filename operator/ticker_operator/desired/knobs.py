@@ -27,7 +27,8 @@ class ShardKnobs:
         The shards' image.
     redis_secret
         Secret whose key ``url`` is mounted.
-    prefix, window_ms, ticks_max, silence_ms, mute_ms, market_hours, confirm_after_s, drain_deadline_s, log_level
+    prefix, window_ms, ticks_max, silence_ms, mute_ms, market_hours, confirm_after_s, drain_deadline_s, log_level,
+    rate, dividend_yield, underlying_stale_s, reprice_ms
         Settings of ``tickershard shard``; `None` leaves the program's default.
     rollout_deadline_s
         A roll-out that takes longer is stalled.
@@ -48,6 +49,10 @@ class ShardKnobs:
     mute_ms: int | None = None
     market_hours: str | None = None
     confirm_after_s: float | None = None
+    rate: float | None = None
+    dividend_yield: float | None = None
+    underlying_stale_s: float | None = None
+    reprice_ms: int | None = None
     drain_deadline_s: int = 90
     log_level: str = "info"
     rollout_deadline_s: int = 600
@@ -65,6 +70,8 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
     "image_pull_policy": (str, type(None)), "priority_class": (str, type(None)),
     "window_ms": (int, type(None)), "ticks_max": (int, type(None)), "silence_ms": (int, type(None)),
     "mute_ms": (int, type(None)), "market_hours": (str, type(None)),
+    "rate": (int, float, type(None)), "dividend_yield": (int, float, type(None)),
+    "underlying_stale_s": (int, float, type(None)), "reprice_ms": (int, type(None)),
     "confirm_after_s": (int, float, type(None)), "drain_deadline_s": (int,), "rollout_deadline_s": (int,),
     "resources": (dict,), "pod_labels": (dict,), "pod_annotations": (dict,), "node_selector": (dict,),
     "affinity": (dict,), "image_pull_secrets": (list,), "tolerations": (list,),

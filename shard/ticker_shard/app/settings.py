@@ -10,13 +10,17 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from ticker_common.settings import ProgramSettings
-from ticker_crds.constants import ACCOUNT_NAME_CHARS_MAX, INSTRUMENTS_PER_SOCKET_MAX, SOCKETS_MAX
+from ticker_crds.constants import (
+    ACCOUNT_NAME_CHARS_MAX,
+    INSTRUMENTS_PER_SOCKET_MAX,
+    REPRICE_MS_MIN,
+    SOCKETS_MAX,
+    YEARLY_MAX,
+    YEARLY_MIN,
+)
 from ticker_shard.ticks.sessions import MarketHours
 
 _NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-
-RATE_MIN, RATE_MAX = -0.05, 0.30  # beyond, somebody wrote per cent
-REPRICE_MS_MIN = 50
 
 
 class ShardSettings(ProgramSettings):
@@ -120,9 +124,9 @@ class ShardSettings(ProgramSettings):
     @field_validator("rate", "dividend_yield")
     @classmethod
     def _fraction(cls, value: float) -> float:
-        if not RATE_MIN <= value <= RATE_MAX:  # also refuses what is not a number
+        if not YEARLY_MIN <= value <= YEARLY_MAX:  # also refuses what is not a number
             raise ValueError(
-                f"must be a fraction a year between {RATE_MIN} and {RATE_MAX} (6.5 % is 0.065), this is {value}"
+                f"must be a fraction a year between {YEARLY_MIN} and {YEARLY_MAX} (6.5 % is 0.065), this is {value}"
             )
         return value
 
