@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ticker_shard.ticks.decode import Frame, FrameFault, decode_frame
+from ticker_shard.ticks.engine import Engine, NativeEngine, TakenFrame, load_kernels
 from ticker_shard.ticks.greeks import GreeksCalculator
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.quarantine import Quarantine
-from ticker_shard.ticks.rows import UNKNOWN_SLOT, Slots, TickRows, empty_rows, join_rows, unpriced_rows
+from ticker_shard.ticks.rows import UNKNOWN_SLOT, Kinds, Slots, TickRows, empty_rows, join_rows, unpriced_rows
 from ticker_shard.ticks.state import InstrumentState
 from ticker_shard.ticks.validate import (
     MODE_OF_KIND,
@@ -40,6 +41,8 @@ from ticker_shard.ticks.validate import (
 SAMPLES_PER_FRAME_MAX: Final = 4  # of one reason: evidence, not a copy of a broken feed
 
 _NO_SLOTS: Final = np.empty(0, np.int32)
+_NONE_REJECTED: Final[dict[RejectReason, Slots]] = {}
+_REASONS: Final = tuple(RejectReason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,20 @@ class TickProcessor:
         What validation depends on.
     greeks
         Prices options; none = nobody is asked.
+    engine
+        How the work is done.
+
+    Attributes
+    ----------
+    engine
+        How it really is: native or numpy.
+    crowded
+        Frames with so many packets of one instrument that the native engine left them to the reference.
+
+    Raises
+    ------
+    EngineMissingError
+        When the native engine was asked for and cannot be had.
     """
 
     def __init__(
@@ -89,11 +106,16 @@ class TickProcessor:
         state: InstrumentState,
         rules: ValidationRules | None = None,
         greeks: GreeksCalculator | None = None,
+        engine: Engine = Engine.AUTO,
     ) -> None:
         self.state = state
         self._greeks = greeks
         self.quarantine = Quarantine()
         self._validator = TickValidator(rules=rules or ValidationRules())
+        kernels = load_kernels(engine)
+        self._native = NativeEngine(kernels, state=state, validator=self._validator) if kernels else None
+        self.engine = Engine.NATIVE if kernels else Engine.NUMPY
+        self.crowded = 0
         self._wanted = np.zeros(0, np.uint8)
         self._expected: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._expecting = 0
@@ -116,6 +138,8 @@ class TickProcessor:
         old, expected = self.state.table.instruments, self._expected
         self.state.configure(table)
         self._validator.configure(table)
+        if self._native is not None:
+            self._native.configure(table)
         if self._greeks is not None:
             self._greeks.configure(table)
         self._wanted = np.array([RICHNESS[row.mode] if row else 0 for row in table.instruments], np.uint8)
@@ -151,6 +175,61 @@ class TickProcessor:
         received_ns
             Wall clock nanoseconds at which it was handed over.
         """
+        if self._native is not None:
+            taken = self._native.take(frame, received_ns=received_ns, keep=self._greeks is None)
+            if taken is not None:
+                return self._finish(taken, frame, received_ns=received_ns)
+            self.crowded += 1
+        return self._process_with_numpy(frame, received_ns=received_ns)
+
+    # -- private: the native engine's answer
+
+    def _finish(self, taken: TakenFrame, frame: Frame, *, received_ns: int) -> ProcessedFrame:
+        """Price what is to be priced, keep evidence of what was refused, confirm."""
+        for fault in taken.malformed:
+            self.quarantine.add(fault, frame, received_ns=received_ns)
+        rows, turn, rejected = taken.rows, taken.turn, _NONE_REJECTED
+        if taken.verdict is not None:
+            rejected = self._rejected(taken)
+            believed = taken.verdict == 0
+            rows, turn = rows.take(believed), None if turn is None else turn[believed]
+        if self._greeks is not None and len(rows):
+            self._price_and_keep(rows, turn, now_ns=received_ns)
+        first_seen = self._first_seen(taken.rows) if self._expecting else _NO_SLOTS
+        received = len(taken.rows)
+        assert received == len(rows) + sum(map(len, rejected.values())), taken
+        return ProcessedFrame(rows, received, rejected, taken.malformed, taken.flagged, first_seen)
+
+    def _rejected(self, taken: TakenFrame) -> dict[RejectReason, Slots]:
+        verdict, turn = taken.verdict, taken.turn
+        assert verdict is not None
+        rejected: dict[RejectReason, list[Slots]] = {}
+        for number in range(1 if turn is None else int(turn.max()) + 1):
+            of_turn = verdict if turn is None else np.where(turn == number, verdict, 0)
+            for code in np.unique(of_turn[of_turn > 0]).tolist():
+                self._reject(_REASONS[code - 1], taken.rows.take(of_turn == code), rejected)
+        return {reason: np.concatenate(slots) for reason, slots in rejected.items()}
+
+    def _price_and_keep(self, rows: TickRows, turn: Kinds | None, *, now_ns: int) -> None:
+        """Price each instrument's rows in the order in which they came; every block holds each at most once."""
+        assert self._greeks is not None
+        assert self._native is not None
+        if turn is None:
+            self._greeks.price(rows, now_ns=now_ns)
+            self._native.keep_rows(rows)
+            return
+        for number in np.unique(turn).tolist():
+            places = np.flatnonzero(turn == number)
+            block = rows.take(places)
+            self._greeks.price(block, now_ns=now_ns)
+            self._native.keep_rows(block)
+            rows.greeks[places], rows.outcome[places], rows.priced_ns[places] = (
+                block.greeks, block.outcome, block.priced_ns,
+            )  # fmt: skip
+
+    # -- private: the reference
+
+    def _process_with_numpy(self, frame: Frame, *, received_ns: int) -> ProcessedFrame:
         decoded = decode_frame(frame)
         report = decoded.report
         for fault in report.faults:

@@ -24,6 +24,7 @@ from ticker_shard.ticks.rows import (
     Slots,
     TickRows,
     Word,
+    Words,
 )
 
 HAS_TIME = np.zeros(len(PacketKind), np.bool_)  # by kind: the packet carries an exchange time
@@ -62,7 +63,6 @@ class InstrumentState:
         self.exchange_s: NDArray[np.int64] = np.zeros(0, np.int64)
         self.volume: NDArray[np.int64] = np.zeros(0, np.int64)
         self._refused_ns = np.zeros(0, np.int64)  # when the first older row since the last accepted one came; 0: none
-        self._any_refused = False
 
     @property
     def table(self) -> InstrumentTable:
@@ -73,6 +73,17 @@ class InstrumentState:
     def received_ns(self) -> NDArray[np.int64]:
         """(capacity,) wall clock nanoseconds at which the newest row of the slot came; to be read only."""
         return self._received_ns
+
+    @property
+    def marks(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Newest exchange time, volume, and since when older rows were refused: what a native pass writes itself."""
+        return self.exchange_s, self.volume, self._refused_ns
+
+    @property
+    def kept(self) -> tuple[Words, Kinds, Nanoseconds, Greeks, Outcomes, Nanoseconds, NDArray[np.bool_]]:
+        """The columns of the kept rows, and which slots have one; arrays of the table in force, written natively."""
+        columns = (self._words, self._kind, self._received_ns, self._greeks, self._outcome, self._priced_ns)
+        return *columns, self.has_row
 
     def configure(self, table: InstrumentTable) -> None:
         """Go over to `table`: what stays keeps its row, a slot that changes hands is emptied.
@@ -116,7 +127,6 @@ class InstrumentState:
         """Older rows of these came and were refused."""
         first = slots[self._refused_ns[slots] == 0]
         self._refused_ns[first] = now_ns
-        self._any_refused = True
 
     def stuck(self, slots: Slots, *, now_ns: int, limit_ns: int) -> NDArray[np.bool_]:
         """Which of these have got nothing but older rows for `limit_ns`: then their newest time is the wrong one."""
@@ -158,9 +168,7 @@ class InstrumentState:
         time_s = words[:, Word.EXCHANGE_TIMESTAMP]
         # Rows without a time leave the mark where it is.
         self.exchange_s[slot] = np.where(time_s > 0, time_s, self.exchange_s[slot])
-        if self._any_refused:
-            self._refused_ns[slot[time_s > 0]] = 0
-            self._any_refused = bool(self._refused_ns.any())
+        self._refused_ns[slot[time_s > 0]] = 0
         counted = HAS_VOLUME[kind]
         volume = words[:, Word.VOLUME_TRADED]
         all_counted = np.count_nonzero(counted) == len(kind)

@@ -30,7 +30,11 @@ With ``enabled=False`` only those that would corrupt the newest state are refuse
 frame, and the three time checks that keep order.
 
 Flagged (`RowFlag`), accepted and counted: see there. A form that does not fit the segment (an index packet for a
-stock) is flagged, not rejected: the official client accepts both, and the fields stand where the form says.
+stock) is flagged, not rejected: the official client accepts both, and the fields stand where the form says. So is a
+book whose levels are out of order or whose sides cross: during the auctions before the opening and after the close
+both are legal (orders at any price are shown as price 0, and nothing is matched until the auction ends), and the last
+price beside such a book is as good as ever. Circuit limits are on no packet of the socket (the broker tells them over
+REST alone), so the only bounds of a price are those of the rules.
 
 Each check is one expression over columns, safe alone; the reference they are tested against judges row by row. Most
 blocks are plain: every row is of the wanted kind, in order, with possible prices. A few reductions prove that
@@ -50,7 +54,8 @@ from numpy.typing import NDArray
 
 from ticker_crds import Mode
 from ticker_shard.ticks.instruments import SEGMENT_INDICES, InstrumentTable, segment_of
-from ticker_shard.ticks.rows import PacketKind, TickRows, Word
+from ticker_shard.ticks.rows import DEPTH_ENTRIES, PacketKind, TickRows, Word, Words
+from ticker_shard.ticks.sessions import MarketHours, phase_at
 from ticker_shard.ticks.state import HAS_TIME, HAS_VOLUME, InstrumentState, no_instruments
 
 YEAR_2000_S: Final = 946_684_800
@@ -92,6 +97,9 @@ class RowFlag(StrEnum):
     TIME_AHEAD = "time_ahead"  # of our clock, by more than `AHEAD_S`
     TIME_WENT_BACK = "time_went_back"  # the instrument's earlier time was the wrong one
     VOLUME_DECREASED = "volume_decreased"  # within a day, in a later second
+    DEPTH_DISORDERED = "depth_disordered"  # bids not descending, asks not ascending, or a gap between levels
+    BOOK_CROSSED = "book_crossed"  # the best bid at or above the best ask
+    MARKET_CLOSED = "market_closed"  # received while its segment does not trade, as far as the rules' hours tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +115,14 @@ class ValidationRules:
         wrong, and far less than what garbage in the high bits makes.
     price_max
         Rupees. The dearest share stands near 150,000, the highest index near 90,000.
+    market_hours
+        Whose word is taken for whether a segment trades; only a flag depends on it.
     """
 
     enabled: bool = True
     future_tolerance_s: int = 7 * DAY_S
     price_max: int = 10_000_000
+    market_hours: MarketHours = MarketHours.ALWAYS
 
     def __post_init__(self) -> None:
         assert self.future_tolerance_s >= 0, self
@@ -139,6 +150,18 @@ class Verdict:
 
 
 _PLAIN: Final = Verdict(None, {}, {})
+
+FACTS: Final = np.dtype(  # what judging needs to know of an instrument, by slot
+    [
+        ("price_limit", np.int64),  # of a scaled price
+        ("segment", np.uint8),
+        ("wanted", np.uint8),  # richness
+        ("is_index", np.bool_),
+        ("maybe_negative", np.bool_),
+        ("closed", np.bool_),  # its segment does not trade now
+    ],
+    align=True,
+)
 
 MODE_OF_KIND: Final = np.zeros(len(PacketKind), np.uint8)  # richness: 0 ltp, 1 quote, 2 full
 MODE_OF_KIND[[PacketKind.QUOTE, PacketKind.INDEX_QUOTE]] = 1
@@ -202,22 +225,41 @@ class TickValidator:
     ----------
     rules
         What the checks depend on.
+
+    Attributes
+    ----------
+    facts
+        (capacity,) `FACTS`.
     """
 
     def __init__(self, *, rules: ValidationRules) -> None:
-        self._rules = rules
+        self.rules = rules
+        self._any_closed = False
         self.configure(no_instruments())
 
     def configure(self, table: InstrumentTable) -> None:
         """Judge by `table` from now on."""
+        facts = np.zeros(table.capacity, FACTS)
         segments = [segment_of(row.token) if row else 0 for row in table.instruments]
-        self._maybe_negative: Mask = np.array([number in SEGMENTS_MAYBE_NEGATIVE for number in segments], np.bool_)
-        self._is_index: Mask = np.array([number == SEGMENT_INDICES for number in segments], np.bool_)
-        self._price_limit = table.divisor * self._rules.price_max
-        self._lowest_limit = int(self._price_limit.min(initial=2**31))
-        self._wanted = np.array([RICHNESS[row.mode] if row else 0 for row in table.instruments], np.uint8)
-        self._wanted_kind = _KIND_WANTED[self._is_index.astype(np.intp), self._wanted]
+        facts["segment"] = segments
+        facts["maybe_negative"] = [number in SEGMENTS_MAYBE_NEGATIVE for number in segments]
+        facts["is_index"] = facts["segment"] == SEGMENT_INDICES
+        facts["price_limit"] = table.divisor * self.rules.price_max
+        facts["wanted"] = [RICHNESS[row.mode] if row else 0 for row in table.instruments]
+        self.facts = facts
+        self._lowest_limit = int(facts["price_limit"].min(initial=2**31))
+        self._wanted_kind = _KIND_WANTED[facts["is_index"].astype(np.intp), facts["wanted"]]
         self._all_timed = bool(HAS_TIME[self._wanted_kind].all())
+        self._phase_holds_from = self._phase_holds_until = 0
+
+    def follow_market(self, *, now_ns: int) -> None:
+        """Know which segments trade at `now_ns`; two comparisons but for when a session begins or ends."""
+        if self._phase_holds_from <= now_ns < self._phase_holds_until:
+            return
+        phase = phase_at(now_ns, hours=self.rules.market_hours)
+        self._phase_holds_from, self._phase_holds_until = phase.from_ns, phase.until_ns
+        self.facts["closed"] = ~phase.open[self.facts["segment"]]
+        self._any_closed = bool(self.facts["closed"].any())
 
     def validate(self, rows: TickRows, *, state: InstrumentState, now_ns: int) -> Verdict:
         """Judge `rows` against what is known before them.
@@ -232,13 +274,14 @@ class TickValidator:
             Wall clock.
         """
         now_s = now_ns // SECOND_NS
+        self.follow_market(now_ns=now_ns)
         plain = self._plain(rows, state, now_s=now_s)
         if plain is not None:
             return plain
         columns = self._columns(rows, state, now_ns=now_ns)
         rejected: dict[RejectReason, Mask] = {}
         accepted: Mask | None = None
-        for reason, check in _ORDER_CHECKS + (_VALUE_CHECKS if self._rules.enabled else ()):
+        for reason, check in _ORDER_CHECKS + (_VALUE_CHECKS if self.rules.enabled else ()):
             found = check(columns)
             if not found.any():
                 continue
@@ -257,7 +300,7 @@ class TickValidator:
     def _plain(self, rows: TickRows, state: InstrumentState, *, now_s: int) -> Verdict | None:
         """The verdict where no check can find anything; nothing where that is not obvious."""
         words, slot, kind = rows.words, rows.slot, rows.kind
-        if np.count_nonzero(kind != self._wanted_kind[slot]):
+        if self._any_closed or np.count_nonzero(kind != self._wanted_kind[slot]):
             return None
         prices = words.view(np.int32)
         last = prices[:, Word.LAST_PRICE]
@@ -276,10 +319,10 @@ class TickValidator:
             return None
         if np.count_nonzero(time_s < state.exchange_s[slot]):
             return None
-        today_s = _midnight(now_s)
-        if earliest >= today_s:
-            return _PLAIN
-        return Verdict(None, {}, {RowFlag.NOT_TODAY: int(np.count_nonzero(time_s < today_s))})
+        today_s = midnight(now_s)
+        if earliest < today_s or any(mask.any() for mask in odd_books(words)):
+            return None
+        return _PLAIN
 
     def _columns(self, rows: TickRows, state: InstrumentState, *, now_ns: int) -> _Columns:
         now_s = now_ns // SECOND_NS
@@ -287,6 +330,7 @@ class TickValidator:
         last = prices[:, Word.LAST_PRICE]
         lowest = np.minimum(last, prices[:, Word.OPEN : Word.CLOSE + 1].min(axis=1, initial=0))
         slot = rows.slot
+        facts = self.facts[slot]
         return _Columns(
             last=last,
             lowest=lowest,
@@ -297,26 +341,30 @@ class TickValidator:
             state_s=state.exchange_s[slot],
             state_volume=state.volume[slot],
             stuck=state.stuck(slot, now_ns=now_ns, limit_ns=STUCK_NS),
-            maybe_negative=self._maybe_negative[slot],
-            price_limit=self._price_limit[slot],
+            maybe_negative=facts["maybe_negative"],
+            price_limit=facts["price_limit"],
             now_s=now_s,
-            today_s=_midnight(now_s),
-            tolerance_s=self._rules.future_tolerance_s,
+            today_s=midnight(now_s),
+            tolerance_s=self.rules.future_tolerance_s,
         )
 
     def _flags(self, rows: TickRows, columns: _Columns, accepted: Mask | None) -> dict[RowFlag, int]:
         kind, slot, c = rows.kind, rows.slot, columns
-        mode = MODE_OF_KIND[kind]
+        mode, facts = MODE_OF_KIND[kind], self.facts[slot]
+        disordered, crossed = odd_books(rows.words)
         timed = c.has_time & (c.time_s > 0)
         later = c.has_volume & timed & (c.time_s > c.state_s) & (c.volume < c.state_volume)
         found = {
-            RowFlag.FORM_MISMATCH: (_IS_INDEX_FORM[kind] != self._is_index[slot]) & (mode > 0),
-            RowFlag.POORER_THAN_WANTED: mode < self._wanted[slot],
+            RowFlag.FORM_MISMATCH: (_IS_INDEX_FORM[kind] != facts["is_index"]) & (mode > 0),
+            RowFlag.POORER_THAN_WANTED: mode < facts["wanted"],
             RowFlag.NOT_TRADED_TODAY: (c.has_time & (c.time_s == 0)) | (c.last == 0),
             RowFlag.NOT_TODAY: timed & (c.time_s < c.today_s),
             RowFlag.TIME_AHEAD: timed & (c.time_s > c.now_s + AHEAD_S),
             RowFlag.TIME_WENT_BACK: timed & (c.time_s < c.state_s),
             RowFlag.VOLUME_DECREASED: later & (_day(c.time_s) == _day(c.state_s)),
+            RowFlag.DEPTH_DISORDERED: disordered,
+            RowFlag.BOOK_CROSSED: crossed,
+            RowFlag.MARKET_CLOSED: facts["closed"],
         }
         counts = {
             flag: int(np.count_nonzero(mask if accepted is None else mask & accepted)) for flag, mask in found.items()
@@ -324,7 +372,23 @@ class TickValidator:
         return {flag: count for flag, count in counts.items() if count}
 
 
-def _midnight(now_s: int) -> int:
+def odd_books(words: Words) -> tuple[Mask, Mask]:
+    """Which books have levels out of order, and which cross; both (n,), never a row without depth.
+
+    A level without a quantity is empty, and none follows it; the wire fills it with zeros.
+    """
+    levels = words[:, Word.DEPTH :].reshape(len(words), 2, DEPTH_ENTRIES // 2, 3)
+    there, price = levels[..., 0] > 0, levels[..., 1].view(np.int32)
+    follows = there[:, :, 1:]
+    gap = follows & ~there[:, :, :-1]
+    bids, asks = price[:, 0], price[:, 1]
+    unsorted = follows[:, 0] & (bids[:, :-1] <= bids[:, 1:]) | follows[:, 1] & (asks[:, :-1] >= asks[:, 1:])
+    crossed = there[:, 0, 0] & there[:, 1, 0] & (bids[:, 0] >= asks[:, 0])
+    disordered: Mask = np.logical_or(gap.any(axis=(1, 2)), unsorted.any(axis=1))
+    return disordered, crossed
+
+
+def midnight(now_s: int) -> int:
     """When the day in India began, epoch seconds."""
     return (now_s + IST_OFFSET_S) // DAY_S * DAY_S - IST_OFFSET_S
 
