@@ -35,13 +35,21 @@ RUN /opt/installer/bin/pip wheel -q --no-deps --no-build-isolation --no-index --
     && /opt/installer/bin/pip --python /opt/tickershard/bin/python install -q \
        --no-deps --no-index --prefix /opt/package /build/wheel/*.whl
 
+# -- native code, for the processors it may meet: with AVX2 (when this machine has it) and without ------
+FROM dependencies AS kernels
+COPY --from=package /opt/package /opt/tickershard
+RUN export NUMBA_CACHE_DIR=/opt/kernels \
+    && /opt/tickershard/bin/python -m ticker_shard.app.kernels \
+    && NUMBA_CPU_NAME=generic /opt/tickershard/bin/python -m ticker_shard.app.kernels
+
 # -- what runs --------------------------------------------------------------------
 FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="tickershard" org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=dependencies /opt/tickershard /opt/tickershard
 COPY --from=package /opt/package /opt/tickershard
+COPY --from=kernels /opt/kernels /opt/kernels
 # The user id has no entry in /etc/passwd (a platform may choose another one); whoever asks for a name finds it here.
-ENV USER=tickershard HOME=/tmp
+ENV USER=tickershard HOME=/tmp NUMBA_CACHE_DIR=/opt/kernels
 ENV PATH=/opt/tickershard/bin:/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /
 USER 65532:65532

@@ -23,8 +23,12 @@ $(VENV)/.installed: requirements-dev.txt pyproject.toml
 .PHONY: venv
 venv: $(VENV)/.installed ## the virtual environment, from the hash-locked requirements
 
+.PHONY: kernels
+kernels: venv ## compile what runs natively, so that no test and no demo waits for it
+	$(BIN)/python -m ticker_shard.app.kernels
+
 .PHONY: demo
-demo: venv ## one machine, no broker, no cluster: simulator, two accounts, 30 seconds of ticks into an embedded Redis
+demo: kernels ## one machine, no broker, no cluster: simulator, two accounts, 30 seconds of ticks into an embedded Redis
 	$(BIN)/tickershard local docs/examples/demo --simulate --for 30
 
 .PHONY: packages
@@ -36,16 +40,16 @@ binaries: venv ## control plane and helm for the API and cluster tests: found, c
 	$(BIN)/python -m tests.support.controlplane_binaries
 
 .PHONY: test
-test: packages binaries lint ## everything: unit, component, API and cluster level (REQUIRE_CLUSTER=1: nothing may be skipped for want of a part)
+test: packages binaries lint kernels ## everything: unit, component, API and cluster level (REQUIRE_CLUSTER=1: nothing may be skipped for want of a part)
 	$(PYTEST) $(BESIDE_EACH_OTHER) tests/unit tests/component tests/api
 	$(PYTEST) tests/cluster
 
 .PHONY: test-fast
-test-fast: venv ## the inner loop: unit and component level
+test-fast: kernels ## the inner loop: unit and component level
 	$(PYTEST) $(BESIDE_EACH_OTHER) tests/unit tests/component
 
 .PHONY: test-api
-test-api: binaries ## the API level: etcd and a real API server
+test-api: binaries kernels ## the API level: etcd and a real API server
 	$(PYTEST) $(BESIDE_EACH_OTHER) tests/api
 
 .PHONY: test-cluster
@@ -60,7 +64,7 @@ lint: venv ## ruff, mypy (strict), import contracts
 	$(BIN)/lint-imports
 
 .PHONY: bench
-bench: venv ## measurements beside the peers: a table, and build/bench.json (BENCH="--only decode --quick")
+bench: kernels ## measurements beside the peers: a table, and build/bench.json (BENCH="--only decode --quick")
 	$(BIN)/python -m benchmarks $(BENCH)
 
 .PHONY: load

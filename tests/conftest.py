@@ -4,9 +4,17 @@ Properties are judged by what they find, never by how fast a busy machine finds 
 and clusters have deadlines, and a busy machine can miss one: such a test is run once more, and pytest lists it under
 "rerun". That list is a list of defects to be looked at, in the test or in the product, not of passes. Unit tests have
 no such excuse and get no second try.
+
+No test compiles within its deadline: when a source of the shard has changed since the last session, the kernels are
+compiled before the first test starts.
 """
 
 from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,6 +23,25 @@ settings.register_profile("tickershard", deadline=None, print_blob=True, suppres
 settings.load_profile("tickershard")
 
 LEVELS_WITH_DEADLINES = {"component", "api", "cluster"}
+
+
+SHARD = Path(__file__).parent.parent / "shard"
+KERNELS_OF = "tickershard/kernels"  # in pytest's cache: the sources that were compiled last
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if hasattr(session.config, "workerinput"):
+        return
+    digest = hashlib.sha256()
+    for path in sorted(SHARD.rglob("*.py")):
+        digest.update(str(path).encode() + b"\0" + path.read_bytes())
+    cache = session.config.cache
+    if cache is not None and cache.get(KERNELS_OF, None) == digest.hexdigest():
+        return
+    subprocess.run([sys.executable, "-m", "ticker_shard.app.kernels"], check=True, stderr=subprocess.DEVNULL)
+    if cache is not None:
+        cache.set(KERNELS_OF, digest.hexdigest())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -25,6 +25,7 @@ from ticker_common.logs import configure_logging
 from ticker_common.settings import settings_options
 from ticker_crds.names import assignment_name, shard_name
 from ticker_shard.app.http import PortUnusableError
+from ticker_shard.app.kernels import warm_up
 from ticker_shard.app.settings import ShardSettings
 from ticker_shard.app.shard import Outside, Shard
 from ticker_shard.assignment.api import ApiServer
@@ -43,8 +44,7 @@ from ticker_shard.assignment.kubernetes import (
     KubernetesStatus,
     KubernetesVoice,
 )
-from ticker_shard.publish.encode import make_encoders, warm_up
-from ticker_shard.ticks import greeks_native
+from ticker_shard.ticks.engine import EngineMissingError
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +88,10 @@ async def run_shard(settings: ShardSettings) -> int:
     async with _outside(settings, stop=wanted) as (outside, process):
         if outside is None:
             return 0
-        warm_up(make_encoders().values())
-        greeks_native.warm_up()
+        try:
+            await asyncio.to_thread(warm_up, settings.engine)
+        except EngineMissingError as error:
+            raise RefusedError(f"--engine (TICKERSHARD_SHARD_ENGINE): {error}") from error
         shard = Shard(settings, outside, process=process)
         # What was made so far lives as long as the process: no collection needs to walk it again.
         gc.collect()

@@ -43,6 +43,7 @@ from ticker_shard.ticks.instruments import InstrumentTable, build_instruments
 from ticker_shard.ticks.processor import TickProcessor
 from ticker_shard.ticks.state import InstrumentState
 from ticker_shard.ticks.underlying import PricingRules
+from ticker_shard.ticks.validate import ValidationRules
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,12 @@ class Pipeline:
             rate=settings.rate, dividend_yield=settings.dividend_yield, stale_s=settings.underlying_stale_s
         )
         self.greeks = GreeksCalculator(state=state, pricer=price_block, rules=rules)
-        self.processor = TickProcessor(state=state, greeks=self.greeks)
+        self.processor = TickProcessor(
+            state=state,
+            rules=ValidationRules(market_hours=settings.market_hours),
+            greeks=self.greeks,
+            engine=settings.engine,
+        )
         self.publisher = RedisPublisher(
             redis_url,
             shard=fence_member(settings.namespace, settings.account),

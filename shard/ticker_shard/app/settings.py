@@ -18,6 +18,8 @@ from ticker_crds.constants import (
     YEARLY_MAX,
     YEARLY_MIN,
 )
+from ticker_crds.constants import ACCOUNT_NAME_CHARS_MAX, INSTRUMENTS_PER_SOCKET_MAX, SOCKETS_MAX
+from ticker_shard.ticks.engine import Engine
 from ticker_shard.ticks.sessions import MarketHours
 
 _NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -71,6 +73,10 @@ class ShardSettings(ProgramSettings):
     )
     stall_multiple: float = Field(
         25.0, description="An instrument is stalled after so many times its mean pause, or longer.", gt=1, le=1_000
+    )
+    engine: Engine = Field(
+        Engine.AUTO,
+        description="How frames are taken: native (one compiled pass), numpy (the reference), or auto.",
     )
     market_hours: MarketHours = Field(
         MarketHours.SCHEDULE,

@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from ticker_client.packed import OUTCOMES
@@ -33,6 +32,7 @@ from ticker_shard.publish.native_text import (
 )
 from ticker_shard.publish.resp import RowArguments
 from ticker_shard.publish.symbols import SymbolBook
+from ticker_shard.ticks.compiled import kernel
 from ticker_shard.ticks.rows import DEPTH_ENTRIES, PacketKind, PricingOutcome, TickRows, Word
 
 ROW_BYTES_MAX: Final = 2_048  # of a JSON row without its symbol; a test writes the widest
@@ -111,7 +111,7 @@ _RECEIVED, _SETTLING, _END = literal(',"received_at":'), literal(',"settling":tr
 _DOLLAR, _COMMA, _BRACE_END, _MARK = (ord(sign) for sign in '$,}"')
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _put_pricing(out: Bytes, at: Int, outcome: Int, greeks: NDArray[np.float64], received_ns: Int, ns: Int) -> Int:
     if outcome == _PRICED:
         for greek in range(len(_GREEK_DIGITS)):
@@ -128,7 +128,7 @@ def _put_pricing(out: Bytes, at: Int, outcome: Int, greeks: NDArray[np.float64],
     return at
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _write_json(
     ticks: Bytes,
     ends: NDArray[np.int64],
@@ -180,7 +180,7 @@ def _write_json(
     return at - 1
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _put_pair(out: Bytes, at: Int, fields: Bytes, first: Int, last: Int, rows: Bytes, start: Int, end: Int) -> Int:
     """A field, packed already, and a row with its length."""
     at = put_slice(out, at, fields, first, last)
@@ -189,7 +189,7 @@ def _put_pair(out: Bytes, at: Int, fields: Bytes, first: Int, last: Int, rows: B
     return put(out, put_slice(out, at, rows, start, end), _END)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _write_pairs(
     pairs: Bytes,
     rows: Bytes,

@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import Final, TypeAlias
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from ticker_shard.ticks.compiled import kernel
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Int: TypeAlias = int | np.int64
@@ -35,7 +36,7 @@ CHANGE_DIGITS: Final = 8
 _CHANGE_UNITS: Final = 10**CHANGE_DIGITS
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def put(out: Bytes, at: Int, text: Bytes) -> Int:
     """The text as it is."""
     for place in range(len(text)):
@@ -43,7 +44,7 @@ def put(out: Bytes, at: Int, text: Bytes) -> Int:
     return at + len(text)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def put_slice(out: Bytes, at: Int, text: Bytes, start: Int, end: Int) -> Int:
     """A part of the text."""
     for place in range(end - start):
@@ -51,7 +52,7 @@ def put_slice(out: Bytes, at: Int, text: Bytes, start: Int, end: Int) -> Int:
     return at + end - start
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def put_digits(out: Bytes, at: Int, value: Int, count: Int) -> Int:
     """Exactly `count` digits, with zeros in front."""
     rest = np.uint64(value)
@@ -68,7 +69,7 @@ def put_digits(out: Bytes, at: Int, value: Int, count: Int) -> Int:
     return at + count
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def put_unsigned(out: Bytes, at: Int, value: Int) -> Int:
     """As many digits as the value has."""
     if value < 10:
@@ -81,7 +82,7 @@ def put_unsigned(out: Bytes, at: Int, value: Int) -> Int:
     return put_digits(out, at, value, count)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def put_decimal(out: Bytes, at: Int, whole: Int, part: Int, digits: Int) -> Int:
     """``whole.part``, `part` having `digits` digits; zeros at the end are left out, but for the first."""
     at = put_unsigned(out, at, whole)
@@ -92,7 +93,7 @@ def put_decimal(out: Bytes, at: Int, whole: Int, part: Int, digits: Int) -> Int:
     return end
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def put_price(out: Bytes, at: Int, scaled: Int, divisor: Int, digits: Int) -> Int:
     """A scaled price, any sign, as the exact decimal."""
     if scaled < 0:
@@ -110,7 +111,7 @@ def put_price(out: Bytes, at: Int, scaled: Int, divisor: Int, digits: Int) -> In
     return put_decimal(out, at, scaled // divisor, scaled % divisor, digits)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def put_fixed(out: Bytes, at: Int, value: float, digits: Int) -> Int:
     """A double rounded to `digits` decimals (halves up); null where it is no number, or too large to have any."""
     if not abs(value) < FIXED_MAX:
@@ -130,7 +131,7 @@ def put_fixed(out: Bytes, at: Int, value: float, digits: Int) -> Int:
     return put_decimal(out, at, whole, part, digits)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def put_change(out: Bytes, at: Int, last: Int, close: Int) -> Int:
     """`ticker_client.packed.change_of`, in integers of 64 bits: percent to 1e-8; null without a close."""
     if close == 0:
@@ -149,7 +150,7 @@ def put_change(out: Bytes, at: Int, last: Int, close: Int) -> Int:
     return put_decimal(out, at, whole, part, CHANGE_DIGITS)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _put_second(out: Bytes, at: Int, seconds: Int) -> Int:
     """``2025-11-21T03:45:30``, for times since 1970."""
     days = seconds // _DAY_S
@@ -177,7 +178,7 @@ def _put_second(out: Bytes, at: Int, seconds: Int) -> Int:
     return put_digits(out, at + 1, rest % 60, 2)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def put_time(out: Bytes, at: Int, seconds: Int) -> Int:
     """A time of the exchange in quotes; zero is null."""
     if seconds == 0:
@@ -189,7 +190,7 @@ def put_time(out: Bytes, at: Int, seconds: Int) -> Int:
     return at + 2
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def put_moment(out: Bytes, at: Int, wall_ns: Int) -> Int:
     """A wall clock time in quotes, with microseconds."""
     seconds = wall_ns // 1_000_000_000

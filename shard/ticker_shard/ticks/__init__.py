@@ -1,6 +1,7 @@
 """Ticks as columns: decode, validate, newest state per instrument. Pure."""
 
 from ticker_shard.ticks.decode import DecodedFrame, FrameFault, FrameReport, decode_frame
+from ticker_shard.ticks.engine import Engine, EngineMissingError
 from ticker_shard.ticks.greeks import GreeksCalculator
 from ticker_shard.ticks.instruments import InstrumentTable, build_instruments, divisor_of, segment_of
 from ticker_shard.ticks.processor import ProcessedFrame, TickProcessor
@@ -22,6 +23,8 @@ from ticker_shard.ticks.validate import RejectReason, RowFlag, TickValidator, Va
 
 __all__ = [
     "DecodedFrame",
+    "Engine",
+    "EngineMissingError",
     "FrameFault",
     "FrameReport",
     "Greek",

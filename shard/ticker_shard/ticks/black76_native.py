@@ -26,7 +26,7 @@ import math
 from typing import Any, Final
 
 import numpy as np
-from numba import float64, njit
+from numba import float64
 from numba.extending import intrinsic
 
 from ticker_shard.ticks.black76 import (
@@ -45,6 +45,7 @@ from ticker_shard.ticks.black76 import (
     OptionColumns,
     Priced,
 )
+from ticker_shard.ticks.compiled import kernel
 from ticker_shard.ticks.rows import Outcomes, PricingOutcome
 
 _PRICED: Final = int(PricingOutcome.PRICED)
@@ -73,7 +74,7 @@ def _fma_typed(typing: Any, a: Any, b: Any, c: Any) -> Any:
 _fma: Any = intrinsic(_fma_typed)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _erfcx(y: float) -> float:
     t = (y - 3.75) / (y + 3.75)
     p = 4.2514714447963895e-10
@@ -105,7 +106,7 @@ def _erfcx(y: float) -> float:
     return value
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _cold_start(x: float, share: float) -> float:
     """The larger of two lower bounds of the total volatility: b(x, s) ≤ s/√2π, and b ≤ ½ exp(−½(h² + t²))."""
     flat = _ROOT_TWO_PI * share
@@ -115,7 +116,7 @@ def _cold_start(x: float, share: float) -> float:
     return max(flat, -x * math.sqrt(2.0 / (bound + math.sqrt(bound * bound - x * x))))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def price_option(
     price: float,
     underlying: float,
@@ -283,7 +284,7 @@ def price_option(
     return _PRICED, iv, delta, gamma, theta / DAYS_PER_YEAR, vega
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def _price_into(
     values: Floats,
     outcome: Outcomes,

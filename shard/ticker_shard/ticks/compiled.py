@@ -121,10 +121,10 @@ class KernelCache(FunctionCache):
         try:
             super().save_overload(sig, data)  # type: ignore[no-untyped-call]
         except OSError as error:
-            _tell(str(error))
+            _tell(error.strerror or str(error))
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=1)  # said once, not for each kernel
 def _tell(cause: str) -> None:
     log.warning("kernels are compiled at each start: their cache cannot be written", extra={"cause": cause})
 

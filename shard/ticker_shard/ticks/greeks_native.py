@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from ticker_shard.ticks.black76_native import price_option
+from ticker_shard.ticks.compiled import kernel
 from ticker_shard.ticks.pricing import ChainColumns, ContractColumns, RowColumns
 from ticker_shard.ticks.rows import GREEKS, Greek, PricingOutcome
 
@@ -26,7 +26,7 @@ assert [greek.name for greek in Greek] == ["IV", "DELTA", "GAMMA", "THETA", "VEG
 )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def price_slot(
     slot: int, scaled_price: int, options: ContractColumns, chains: ChainColumns, rate: float, now_ns: int
 ) -> tuple[int, float, float, float, float, float, float]:
@@ -63,7 +63,7 @@ def price_slot(
     return outcome, iv, delta, gamma, theta, vega, underlying
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def price_block(
     rows: RowColumns,
     options: ContractColumns,

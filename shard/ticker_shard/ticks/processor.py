@@ -182,6 +182,18 @@ class TickProcessor:
             self.crowded += 1
         return self._process_with_numpy(frame, received_ns=received_ns)
 
+    def warm_up(self, frame: Frame) -> None:
+        """Call whatever `process` may call, for a processor that is thrown away afterwards.
+
+        Parameters
+        ----------
+        frame
+            A good one, of instruments in the table.
+        """
+        result = self.process(frame, received_ns=0)
+        if self._native is not None:
+            self._native.keep_rows(result.rows)
+
     # -- private: the native engine's answer
 
     def _finish(self, taken: TakenFrame, frame: Frame, *, received_ns: int) -> ProcessedFrame:
