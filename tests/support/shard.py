@@ -31,7 +31,7 @@ from ticker_crds import AssignedInstrument, AssignmentTable, Channel, Mode, Role
 from ticker_crds.assignment import HEADER_KEY, TABLE_KEY
 
 START_S = 30.0
-WAIT_S = 20.0
+WAIT_S = 30.0
 
 
 def replace_file(path: Path, content: bytes, *, mode: int = 0o644) -> None:
