@@ -36,7 +36,8 @@ from tests.unit.test_ticks_process import (
 from ticker_crds import Mode
 from ticker_shard.ticks import InstrumentState, PacketKind, ProcessedFrame, TickProcessor, ValidationRules
 from ticker_shard.ticks.engine import Engine, EngineMissingError
-from ticker_shard.ticks.greeks import GreeksCalculator, Solver
+from ticker_shard.ticks.greeks import GreeksCalculator
+from ticker_shard.ticks.greeks_arrays import Solver, array_pricer
 from ticker_shard.ticks.instruments import build_instruments
 from ticker_shard.ticks.rows import PricingOutcome, TickRows
 from ticker_shard.ticks.sessions import MarketHours
@@ -56,7 +57,7 @@ class Twins:
     @staticmethod
     def _one(engine: Engine, rules: ValidationRules, *, solver: Solver | None) -> TickProcessor:
         state = InstrumentState()
-        greeks = GreeksCalculator(state=state, solver=solver) if solver else None
+        greeks = GreeksCalculator(state=state, pricer=array_pricer(solver)) if solver else None
         processor = TickProcessor(state=state, rules=rules, greeks=greeks, engine=engine)
         assert processor.engine is engine
         return processor

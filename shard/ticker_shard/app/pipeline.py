@@ -37,8 +37,8 @@ from ticker_shard.feed import (
 )
 from ticker_shard.publish.gaps import Hole
 from ticker_shard.publish.publisher import Holdings, RedisPublisher
+from ticker_shard.ticks.engine import load_pricer
 from ticker_shard.ticks.greeks import GreeksCalculator
-from ticker_shard.ticks.greeks_native import price_block
 from ticker_shard.ticks.instruments import InstrumentTable, build_instruments
 from ticker_shard.ticks.processor import TickProcessor
 from ticker_shard.ticks.state import InstrumentState
@@ -88,7 +88,7 @@ class Pipeline:
         rules = PricingRules(
             rate=settings.rate, dividend_yield=settings.dividend_yield, stale_s=settings.underlying_stale_s
         )
-        self.greeks = GreeksCalculator(state=state, pricer=price_block, rules=rules)
+        self.greeks = GreeksCalculator(state=state, pricer=load_pricer(settings.engine), rules=rules)
         self.processor = TickProcessor(
             state=state,
             rules=ValidationRules(market_hours=settings.market_hours),

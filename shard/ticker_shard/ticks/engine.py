@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ticker_shard.ticks.decode import COUNT_BYTES, LENGTH_BYTES, PACKET_BYTES, Frame, FrameFault
+from ticker_shard.ticks.greeks_arrays import array_pricer
 from ticker_shard.ticks.instruments import InstrumentTable
+from ticker_shard.ticks.pricing import BlockPricer
 from ticker_shard.ticks.rows import GREEKS, WORDS, Kinds, TickRows
 from ticker_shard.ticks.state import InstrumentState
 from ticker_shard.ticks.validate import SECOND_NS, RowFlag, TickValidator, midnight
@@ -61,6 +63,26 @@ def load_kernels(wanted: Engine) -> ModuleType | None:
             raise EngineMissingError(f"engine native cannot be had: {error}") from error
         return None
     return native
+
+
+def load_pricer(wanted: Engine) -> BlockPricer:
+    """Who prices a block of options: compiled, or by arrays of numpy where numpy is to do the work.
+
+    Parameters
+    ----------
+    wanted
+        What was asked for.
+
+    Raises
+    ------
+    EngineMissingError
+        When `Engine.NATIVE` was asked for in vain.
+    """
+    if load_kernels(wanted) is None:
+        return array_pricer()
+    from ticker_shard.ticks.greeks_native import price_block
+
+    return price_block
 
 
 @dataclass(frozen=True, slots=True)
