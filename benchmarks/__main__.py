@@ -26,6 +26,7 @@ MEASUREMENTS: Final = (
     "decode",
     "greeks",
     "receive",
+    "publish",
     "end_to_end",
     "latency",
     "cost",

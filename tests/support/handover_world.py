@@ -7,7 +7,6 @@ after each step (`check`), and once all faults have ended (`heal`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -16,6 +15,7 @@ import numpy as np
 from tests.support.fence_redis import FenceRedis
 from tests.support.fence_twin import FenceTwin
 from tests.support.ticks import NewestRows, a_table, some_rows
+from ticker_client import Row, decode_row
 from ticker_shard.publish import fence
 from ticker_shard.publish.core import PublisherCore
 from ticker_shard.publish.fence import Answer, ClaimReason, Request, Trouble, TroubleKind, Unanswered
@@ -33,6 +33,13 @@ HEAL_NS = 30 * SECOND_NS  # silent window, take-over, rewrites; and the longest 
 
 class ViolationError(AssertionError):
     """A promise that a history broke."""
+
+
+def scaled_price(payload: bytes) -> int:
+    """Last price of a row as it lies in the hash, in whichever encoding, in paise."""
+    row = decode_row(payload)
+    assert isinstance(row, Row), row
+    return round(row.last_price * 100)
 
 
 @dataclass
@@ -246,7 +253,7 @@ class World:
                 raise ViolationError(f"{key}: message {seq} after {self.numbers.get(key, 0)}")
             self.numbers[key] = seq
         for name, row in call.rows:
-            value = round(json.loads(row)["last_price"] * 100)
+            value = scaled_price(row)
             if value < self.kept.get((call.channel, name), 0):
                 raise ViolationError(f"{call.channel}: {name!r} went back to {value}")
             self.kept[call.channel, name] = value
@@ -279,8 +286,8 @@ class World:
             if record is None or record.holder != holding[0].core.handover.process:
                 raise ViolationError(f"{channel}: {record} is not {holding[0].name}'s")
             for slot, price in self.prices.items():
-                row = self.twin.last.get(channel, {}).get(f"NFO:X{slot}".encode(), b'{"last_price": 0}')
-                value = round(json.loads(row)["last_price"] * 100)
+                row = self.twin.last.get(channel, {}).get(f"NFO:X{slot}".encode())
+                value = 0 if row is None else scaled_price(row)
                 if value != price:
                     raise ViolationError(f"{channel}: X{slot} is {value} in the last values, {price} on the market")
         self.check()

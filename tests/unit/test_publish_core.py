@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.support.handover_world import CHANNELS, LOST, Pod, World
 from tests.support.ticks import a_table, some_rows
-from ticker_crds import Role
+from ticker_client import Message, decode_message
+from ticker_crds import Channel, Encoding, Role
 from ticker_shard.publish import fence
 from ticker_shard.publish.encode_times import iso_utc
 from ticker_shard.publish.fence import ChannelState, Record, Refused, Trouble, TroubleKind, parse_record
@@ -70,6 +72,42 @@ def test_an_incoming_instrument_is_withheld_and_its_newest_value_published_when_
 
     assert sent(world) == [("NFO:X1", world.prices[1])]
     assert pod.core.acknowledged() == pod.table.revision
+
+
+def test_a_channel_that_changes_its_encoding_is_written_anew():
+    world = World(channels=ONE)
+    pod = a_holder(world)
+    for _ in range(8):
+        world.everybody()
+    world.twin.published.clear()
+    assert {row[:1] for row in world.twin.last[ONE[0]].values()} == {b"{"}
+
+    packed = replace(pod.table, revision=2, channels=(Channel(ONE[0], Encoding.MSGPACK),))
+    pod.core.configure(packed)
+    (call,) = [r for r in pod.core.plan_round(now_ns=world.now_ns, wall_ns=world.now_ns) if isinstance(r, fence.Call)]
+
+    assert {row[:1] for _, row in call.rows} == {b"\x11"}
+    assert len(call.rows) == len(world.twin.last[ONE[0]])
+    assert isinstance(decode_message(call.message), Message)
+
+
+@pytest.mark.parametrize(("encoding", "sizes"), [(Encoding.JSON, [100, 100, 50]), (Encoding.MSGPACK, [200, 50])])
+def test_a_call_carries_as_many_rows_as_do_not_hold_redis_up(encoding, sizes):
+    world = World(channels=ONE)
+    pod = a_holder(world)
+    many = a_table(
+        dict.fromkeys((f"X{n}" for n in range(250)), Role.OWNER), channels=ONE, revision=2, previous=pod.table
+    )
+    pod.table = replace(many, channels=(Channel(ONE[0], encoding),))
+    pod.core.configure(pod.table)
+    for _ in range(8):
+        world.everybody()  # what the new table owes is written
+    pod.core.offer(pod.newest.update(some_rows(many, range(250))), now_ns=world.now_ns)
+    pod.core.batcher.frame_complete()
+
+    calls = pod.core.plan_round(now_ns=world.now_ns, wall_ns=world.now_ns)
+
+    assert [len(call.rows) for call in calls if isinstance(call, fence.Call)] == sizes
 
 
 def test_a_settling_value_is_repeated_every_ten_seconds_in_a_quiet_market():

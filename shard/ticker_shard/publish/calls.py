@@ -22,7 +22,7 @@ from ticker_shard.publish.fence import ChannelState, Request
 from ticker_shard.publish.gaps import GapRecord
 from ticker_shard.publish.handover import CallMark, Handover
 from ticker_shard.publish.ledger import Ledger
-from ticker_shard.publish.limits import CALL_ROWS_MAX
+from ticker_shard.publish.limits import CALL_ROWS_MAX, PACKED_CALL_ROWS_MAX
 from ticker_shard.publish.outbox import Outbox, Parcel
 from ticker_shard.publish.resp import NO_ROWS
 from ticker_shard.publish.roster import mask_of
@@ -77,11 +77,16 @@ class CallMaker:
         self._encoders = encoders
         self._encodings: dict[str, Encoding] = {}  # of channels on their way out too
 
-    def configure(self, table: InstrumentTable) -> None:
-        """Rows are written by this table from now on; the hand-over was told before."""
+    def configure(self, table: InstrumentTable) -> set[str]:
+        """Rows are written by this table from now on; the hand-over was told before.
+
+        Answers the channels that are written in another encoding than before: their values are to be written again.
+        """
+        before = self._encodings
         self.table, self._book = table, SymbolBook(table)
         known = {name: encoding for name, encoding in self._encodings.items() if self._handover.knows(name)}
         self._encodings = known | {channel.name: channel.encoding for channel in table.channels}
+        return {name for name, encoding in self._encodings.items() if before.get(name, encoding) is not encoding}
 
     def rehearsal(self, name: str, *, wall_ns: int) -> fence.Call:
         """A call with real rows under epoch 0, which nobody ever holds: Redis must refuse it."""
@@ -90,25 +95,30 @@ class CallMaker:
         mark = CallMark(name, epoch=0, n=1, state=ChannelState.ACTIVE)
         return self.make(mark, rows, seq=0, deletes=(), gaps=(), wall_ns=wall_ns)
 
+    def anything_due(self, name: str, outbox: Outbox, *, now_ns: int) -> bool:
+        """Whether a round has to look at this channel at all; most of many channels are idle in most rounds."""
+        return outbox.has_more or self._batcher.queued(name) > 0 or self._handover.beat_due(name, now_ns=now_ns)
+
     def calls(self, name: str, outbox: Outbox, *, budget: int, now_ns: int, wall_ns: int) -> tuple[list[Request], int]:
         """The calls due in one held channel, and how many rows they carry; what they take is noted in `outbox`."""
         assert self.table is not None
         rows, fresh = self._due_rows(name, outbox, budget=budget, now_ns=now_ns)
         calls: list[Request] = []
+        rows_max = CALL_ROWS_MAX if self._encodings[name] is Encoding.JSON else PACKED_CALL_ROWS_MAX
         blocked = outbox.blocked(now_ns=now_ns)
-        more = max(len(outbox.deletes) - CALL_ROWS_MAX, len(outbox.gaps) - GAPS_PER_CALL_MAX, 0) > 0
-        for start in range(0, max(len(rows), 1), CALL_ROWS_MAX):
-            part = slice(start, start + CALL_ROWS_MAX)
+        more = max(len(outbox.deletes) - rows_max, len(outbox.gaps) - GAPS_PER_CALL_MAX, 0) > 0
+        for start in range(0, max(len(rows), 1), rows_max):
+            part = slice(start, start + rows_max)
             first = start == 0 and not blocked
-            deletes = tuple(islice(outbox.deletes, CALL_ROWS_MAX - len(rows.slot[part]))) if first else ()
+            deletes = tuple(islice(outbox.deletes, rows_max - len(rows.slot[part]))) if first else ()
             gaps = tuple(outbox.gaps[:GAPS_PER_CALL_MAX]) if first else ()
             if not len(rows) and not deletes and not gaps and not self._handover.beat_due(name, now_ns=now_ns):
                 break
             last = (
-                start + CALL_ROWS_MAX >= len(rows)
+                start + rows_max >= len(rows)
                 and not more
                 and len(deletes) == len(outbox.deletes)
-                and not outbox.repeating.any()
+                and not outbox.repeats
                 and not self._batcher.queued(name)
             )
             mark = self._handover.begin_call(name, now_ns=now_ns, last=last)
@@ -138,9 +148,8 @@ class CallMaker:
         """Rows to send now, and which of them are not repetitions; repetitions first."""
         if outbox.blocked(now_ns=now_ns):
             return empty_rows(), np.zeros(0, np.bool_)
-        if budget > 0 and outbox.repeating.any():
-            slots = np.flatnonzero(outbox.repeating)[:budget].astype(np.int32)
-            outbox.repeating[slots] = False
+        if budget > 0 and outbox.repeats:
+            slots = outbox.take_repeated(budget)
             queued = self._batcher.take_out(name, mask_of(slots, len(outbox.repeating)))
             rows = self._newest.newest(slots)
             if not len(queued):

@@ -24,14 +24,14 @@ import numpy as np
 
 from ticker_crds import Encoding
 from ticker_shard.publish import fence
-from ticker_shard.publish.batcher import Conflated, Flush, TickBatcher, Wait
+from ticker_shard.publish.batcher import Flush, TickBatcher, Wait
 from ticker_shard.publish.calls import CallMaker, NewestValues
 from ticker_shard.publish.duties import Duties, vanished_fields
 from ticker_shard.publish.encode import Encoder, make_encoders
 from ticker_shard.publish.fence import Answer, Request, Trouble
-from ticker_shard.publish.gaps import hold_gap
 from ticker_shard.publish.handover import Effect, Handover, Phase
 from ticker_shard.publish.holes import HoleKeeper
+from ticker_shard.publish.intake import Intake
 from ticker_shard.publish.latency import Latency
 from ticker_shard.publish.ledger import DropCause, Ledger
 from ticker_shard.publish.limits import (
@@ -46,7 +46,7 @@ from ticker_shard.publish.rehearsal import Rehearsal
 from ticker_shard.publish.roster import Roster, displaced, mask_of
 from ticker_shard.publish.sweep import page_due, settle_page
 from ticker_shard.ticks.instruments import InstrumentTable
-from ticker_shard.ticks.rows import UNKNOWN_SLOT, Slots, TickRows
+from ticker_shard.ticks.rows import Slots, TickRows
 
 
 class PublisherCore:
@@ -107,7 +107,7 @@ class PublisherCore:
         self._settling_due_ns = 0
         self._first = 0  # which channel a round starts with: turns, so that none starves
         self._flush_until_ns: int | None = None
-        self._accepting = True
+        self._intake = Intake(handover=self.handover, batcher=self.batcher, ledger=self.ledger)
         self.ledger.holders.append(self.batcher.in_flight)
         self.ledger.holders.append(lambda: sum(outbox.in_flight() for outbox in self._outboxes.values()))
 
@@ -134,19 +134,14 @@ class PublisherCore:
         owed = self.duties.configure(table)
         roster = self._roster = Roster(table)
         self.handover.configure((channel.name for channel in table.channels), revision=table.revision)
-        self._calls.configure(table)
+        self._intake.configure(roster)
+        rewritten = self._calls.configure(table)
         for name in [*table.members, *self._outboxes]:
             outbox = self._outboxes.setdefault(name, Outbox())
-            repeating = np.zeros(table.capacity, np.bool_)
-            if name in roster:
-                repeating[: len(outbox.repeating)] = outbox.repeating
-                repeating &= roster.publishing[name]
-            outbox.repeating = repeating
-            taken = np.zeros(table.capacity, np.bool_)
-            taken[: len(outbox.taken)] = outbox.taken
-            outbox.taken = taken
+            outbox.fit(table.capacity, publishing=roster.publishing.get(name))
             if self.handover.holds(name):
-                outbox.repeating[owed.get(name, [])] = True
+                if name in owed:
+                    outbox.repeat(roster.publishing[name] if name in rewritten else owed[name])
                 outbox.deletes.update(dict.fromkeys(fields.get(name, ())))
                 for row in table.instruments:
                     if row is not None and row.symbol in outbox.deletes and name in row.channels:
@@ -158,31 +153,7 @@ class PublisherCore:
     def offer(self, rows: TickRows, *, now_ns: int) -> None:
         """Take rows that validation passed."""
         self._offered_ns = now_ns
-        roster = self._roster
-        if roster is None:
-            self.ledger.unrouted += len(rows)
-            return
-        table = roster.table
-        known = (rows.slot >= 0) & (rows.slot < table.capacity)
-        if not known.all():
-            self.ledger.unrouted += int(np.count_nonzero(~known))
-            rows = rows.take(known)
-        for name, members in roster.members.items():
-            inside = members[rows.slot]
-            received = int(np.count_nonzero(inside))
-            if not received:
-                continue
-            self.ledger.received += received
-            if not self._accepting:
-                self.ledger.drop(DropCause.SHUTDOWN, received)
-                continue
-            outgoing = roster.publishing[name][rows.slot] if self.handover.holds(name) else np.zeros_like(inside)
-            queued = int(np.count_nonzero(outgoing))
-            self.ledger.withheld += received - queued
-            if queued:
-                offered = self.batcher.offer(name, rows.take(outgoing), now_ns=now_ns)
-                if isinstance(offered, Conflated):
-                    self.ledger.conflated += offered.rows
+        self._intake.offer(rows, now_ns=now_ns)
 
     def refresh(self, slots: Slots) -> None:
         """Publish the newest rows of these once more: what is computed has changed, the broker sent nothing."""
@@ -200,10 +171,7 @@ class PublisherCore:
 
     def reject(self, reason: str, slots: Slots) -> None:
         """Account for rows that validation refused."""
-        capacity = 0 if self.table is None else self.table.capacity
-        known = slots[(slots != UNKNOWN_SLOT) & (slots >= 0) & (slots < capacity)]
-        self.ledger.unrouted += len(slots) - len(known)
-        self.ledger.reject(reason, self._roster.units(known) if self._roster is not None else 0)
+        self._intake.reject(reason, slots)
 
     def report_gap(self, slots: Slots, *, start_ns: int, end_ns: int, cause: str) -> None:
         """Tell consumers of a hole in the feed of these instruments, in each channel that is held."""
@@ -218,7 +186,7 @@ class PublisherCore:
         quiet = self._offered_ns is None or now_ns - self._offered_ns >= self.handover.timing.yield_ns
         self.handover.advance(now_ns=now_ns, idle=quiet and self.ledger.in_flight() == 0)
         if self.handover.freeing and self._flush_until_ns is None:
-            self._accepting = False  # what is queued is finite now
+            self._intake.open = False  # what is queued is finite now
             self._flush_until_ns = now_ns + FLUSH_NS
             self.batcher.frame_complete()
         if self._flush_until_ns is not None and now_ns >= self._flush_until_ns and self.handover.phase is Phase.ACTIVE:
@@ -239,8 +207,8 @@ class PublisherCore:
         budget = ROUND_ROWS_MAX
         held = self.handover.held
         for name in held[self._first % max(len(held), 1) :] + held[: self._first % max(len(held), 1)]:
-            if self.handover.may_call(name):
-                outbox = self._outboxes[name]
+            outbox = self._outboxes[name]
+            if self.handover.may_call(name) and self._calls.anything_due(name, outbox, now_ns=now_ns):
                 requests += page_due(name, outbox, now_ns=now_ns)
                 calls, rows = self._calls.calls(name, outbox, budget=budget, now_ns=now_ns, wall_ns=wall_ns)
                 requests += calls
@@ -332,7 +300,7 @@ class PublisherCore:
     def close_books(self) -> None:
         """The process goes: what is still in flight is lost, by name."""
         assert self.handover.phase is Phase.GONE
-        self._accepting = False
+        self._intake.open = False
         for name, outbox in self._outboxes.items():
             assert not outbox.sent, "a round is under way"
             outbox.settle_unanswered(known_n=None, ledger=self.ledger)
@@ -347,7 +315,7 @@ class PublisherCore:
         self._settling_due_ns = now_ns + SETTLING_REPEAT_NS
         for name in self.handover.held:
             if name in roster:
-                self._outboxes[name].repeating |= roster.settling & roster.members[name]
+                self._outboxes[name].repeat(roster.settling & roster.members[name])
 
     # -- private: settling
 
@@ -371,12 +339,12 @@ class PublisherCore:
                 self.ledger.lost_gaps += len(parcel.gaps)
             case fence.Unanswered():
                 outbox.keep_unanswered(parcel, ledger=self.ledger)
-                self._keep_for_later(outbox, parcel)
+                outbox.keep_for_later(parcel)
             case _:
                 cause = DropCause.REFUSED if isinstance(answer, fence.Refused) else DropCause.LOST
                 self.ledger.drop(cause, parcel.fresh)
                 self.ledger.lost_messages += parcel.numbered
-                self._keep_for_later(outbox, parcel)
+                outbox.keep_for_later(parcel)
         if isinstance(answer, fence.Refused) and fence.trouble_of_redis(answer) is None:
             outbox.refused(answer.trouble, now_ns=now_ns)
         if not isinstance(answer, fence.Accepted):
@@ -397,12 +365,6 @@ class PublisherCore:
         self.duties.accepted(name, parcel.slots, revision=parcel.revision)
         self.holes.accepted(name, now_ns=now_ns, wall_ns=wall_ns)
 
-    def _keep_for_later(self, outbox: Outbox, parcel: Parcel) -> None:
-        """Deletes and gap records were not written, or nobody knows; both may be written twice."""
-        outbox.deletes.update(dict.fromkeys(parcel.deletes))
-        for record in parcel.gaps:
-            hold_gap(outbox.gaps, record)
-
     def _apply(self, name: str, effect: Effect) -> None:
         outbox = self._outboxes[name]
         match effect:
@@ -419,18 +381,13 @@ class PublisherCore:
                     self.ledger.superseded += left
                 else:
                     self.ledger.drop(DropCause.SHUTDOWN if self.handover.freeing else DropCause.REMOVED, left)
-                outbox.repeating[:] = False
-                outbox.deletes.clear()
-                outbox.sweep = None
-                outbox.recovered()
-                self.ledger.lost_gaps += len(outbox.gaps)
-                outbox.gaps.clear()
+                outbox.abandon(ledger=self.ledger)
             case Effect.KEEP_ON | Effect.NOTHING:
                 pass
 
     def _repeat_all(self, name: str) -> None:
         if self._roster is not None and name in self._roster:
-            self._outboxes[name].repeating |= self._roster.publishing[name]
+            self._outboxes[name].repeat(self._roster.publishing[name])
 
     def _purge(self, before: InstrumentTable, table: InstrumentTable) -> None:
         """Take rows out of the queues that the new table has no place for."""
@@ -439,8 +396,7 @@ class PublisherCore:
             outside = ~mask_of(table.members.get(name, np.empty(0, np.int32)), len(gone))
             self.ledger.drop(DropCause.REMOVED, len(self.batcher.take_out(name, gone | outside)))
             self.ledger.withheld += len(self.batcher.take_out(name, silent))
-            outbox.repeating[gone[: len(outbox.repeating)]] = False
-            outbox.taken[gone[: len(outbox.taken)]] = False
+            outbox.forget(gone)
 
     def _forget_vanished(self) -> None:
         """Drop what belongs to channels that neither the table nor the hand-over knows any more."""

@@ -170,8 +170,23 @@ class Door:
         except (exceptions.RedisError, OSError):
             pass  # it is gone either way
 
+    def post(self, requests: Sequence[Request]) -> None:
+        """Write all requests in order, at once and without waiting; `collect` has to follow.
+
+        For whoever has a frame in hand and nothing outstanding: the bytes are on their way before the loop turns. If
+        the connection is gone, `collect` finds it so.
+        """
+        writer = self._connection._writer  # the library's own, with its TLS; its methods to write wait for the loop
+        if writer is not None:
+            writer.write(b"".join([self.packed(request) for request in requests]))
+
     async def exchange(self, requests: Sequence[Request]) -> list[Answer]:
-        """Send all requests in order and await every answer.
+        """`post` and `collect`."""
+        self.post(requests)
+        return await self.collect(requests)
+
+    async def collect(self, requests: Sequence[Request]) -> list[Answer]:
+        """Await the answer to every request that was posted, in order.
 
         Never raises for what Redis or the network do: a request whose fate is unknown is `Unanswered`, and then
         the connection is closed.
@@ -179,10 +194,11 @@ class Door:
         answers: list[Answer | None] = [None] * len(requests)
         try:
             async with asyncio.timeout(self._timeout_s):
-                missing = await self._attempt(requests, range(len(requests)), answers)
+                missing = await self._read(requests, range(len(requests)), answers)
                 if missing:
                     await self._roundtrip([("SCRIPT", "LOAD", script.text) for script in (CALL, CLAIM, ASSERT)])
-                    again = await self._attempt(requests, missing, answers)
+                    self.post([requests[place] for place in missing])
+                    again = await self._read(requests, missing, answers)
                     for place in again:
                         answers[place] = fence.Refused(
                             Trouble(TroubleKind.REFUSED, "NOSCRIPT after loading the script")
@@ -233,11 +249,12 @@ class Door:
             ("TIME",),
         ]
 
-    async def _attempt(
+    async def _read(
         self, requests: Sequence[Request], places: Sequence[int] | range, answers: list[Answer | None]
     ) -> list[int]:
-        """Send the requests at `places` and fill in their answers; those whose script is missing come back."""
-        await self._send([self._command(requests[place]) for place in places])
+        """Fill in the answers to the requests at `places`; those whose script is missing come back."""
+        if not self._connection.is_connected:  # the library would quietly connect anew
+            raise exceptions.ConnectionError("not connected")
         missing: list[int] = []
         for place in places:
             try:
@@ -267,7 +284,8 @@ class Door:
         # What is packed already goes out as it is; the library writes it and waits while the socket is full.
         await self._connection.send_packed_command([b"".join(commands)], check_health=False)
 
-    def _command(self, request: Request) -> bytes:
+    def packed(self, request: Request) -> bytes:
+        """The request as it goes over the wire."""
         fence_name = fence_key(request.channel, member=self._member)
         match request:
             case fence.Read():

@@ -93,7 +93,7 @@ class HoleKeeper:
         if hole_ns is None:
             if last_ns is not None and now_ns - last_ns > self._stall_ns:
                 self._declare_all(name, start_ns=outbox.accepted_wall_ns, end_ns=wall_ns, cause="stalled")
-        elif not outbox.sent and not outbox.repeating.any() and not outbox.blocked(now_ns=now_ns):
+        elif not outbox.sent and not outbox.repeats and not outbox.blocked(now_ns=now_ns):
             outbox.hole_ns = None
             if now_ns - hole_ns > self._window_ns:
                 self._declare_all(name, start_ns=wall_ns - (now_ns - hole_ns), end_ns=wall_ns, cause="redis")

@@ -13,6 +13,7 @@ MS_NS: Final = 1_000_000
 SECOND_NS: Final = 1_000 * MS_NS
 
 CALL_ROWS_MAX: Final = 100  # in json: one call blocks Redis for about half a millisecond
+PACKED_CALL_ROWS_MAX: Final = 200  # in msgpack: as long
 ROUND_ROWS_MAX: Final = 1_000  # rows in one pipeline: 0.8 MB, and the loop is held up by encoding for about 15 ms
 BATCH_TICKS_MAX: Final = 10_000  # largest `ticks_max` the settings allow
 UNANSWERED_CALLS_MAX: Final = 256  # per channel; each is two numbers. Older ones are settled as dropped
@@ -25,7 +26,7 @@ SETTLING_REPEAT_NS: Final = 10 * SECOND_NS  # a settling instrument's value is r
 CATCH_UP_NS: Final = 15 * SECOND_NS  # longest wait of a claimant whose table is older than the record's
 FLUSH_NS: Final = 5 * SECOND_NS  # after the drain deadline, the longest time for what is still queued
 
-assert CALL_ROWS_MAX <= ROUND_ROWS_MAX, "a round holds at least one full call"
+assert max(CALL_ROWS_MAX, PACKED_CALL_ROWS_MAX) <= ROUND_ROWS_MAX, "a round holds at least one full call"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ticker_shard.publish.fence import Trouble
-from ticker_shard.publish.gaps import GapRecord, encode_holes
+from ticker_shard.publish.gaps import GapRecord, encode_holes, hold_gap
 from ticker_shard.publish.handover import CallMark
 from ticker_shard.publish.ledger import DropCause, Ledger
 from ticker_shard.publish.limits import REFUSED_WAIT_MAX_NS, REFUSED_WAIT_NS, UNANSWERED_CALLS_MAX
@@ -66,6 +66,8 @@ class Outbox:
         The next message's number; counts under one epoch.
     repeating
         By slot: the newest value is to be published again.
+    repeats
+        Whether any is; asked for each channel in each round, so it is kept.
     deletes
         Fields to delete from the last values, in order.
     gaps
@@ -94,6 +96,7 @@ class Outbox:
 
     seq: int = 1
     repeating: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    repeats: bool = False
     deletes: dict[str, None] = field(default_factory=dict)
     gaps: list[GapRecord] = field(default_factory=list)
     sent: dict[int, Parcel] = field(default_factory=dict)
@@ -109,10 +112,55 @@ class Outbox:
     failures: int = 0
     retry_ns: int = 0
 
+    def fit(self, capacity: int, *, publishing: NDArray[np.bool_] | None) -> None:
+        """A table with so many slots is in force; only what is `publishing` (`None`: nothing) is repeated any more."""
+        kept = np.zeros(capacity, np.bool_)
+        if publishing is not None:
+            kept[: len(self.repeating)] = self.repeating
+            kept &= publishing
+        self.repeating, self.repeats = kept, bool(kept.any())
+        taken = np.zeros(capacity, np.bool_)
+        taken[: len(self.taken)] = self.taken
+        self.taken = taken
+
+    def repeat(self, which: Slots | NDArray[np.bool_]) -> None:
+        """The newest values of these (slots, or a mask) are to be published again."""
+        self.repeating[which] = True
+        self.repeats = bool(self.repeating.any())
+
+    def take_repeated(self, count: int) -> Slots:
+        """At most so many slots to repeat; they are this round's now."""
+        every = np.flatnonzero(self.repeating)
+        slots = every[:count].astype(np.int32)
+        self.repeating[slots] = False
+        self.repeats = len(every) > len(slots)
+        return slots
+
+    def forget(self, gone: NDArray[np.bool_]) -> None:
+        """Slots (a mask) that hold another contract now."""
+        self.repeating[gone[: len(self.repeating)]] = False
+        self.repeats = bool(self.repeating.any())
+        self.taken[gone[: len(self.taken)]] = False
+
+    def keep_for_later(self, parcel: Parcel) -> None:
+        """Deletes and gap records were not written, or nobody knows; both may be written twice."""
+        self.deletes.update(dict.fromkeys(parcel.deletes))
+        for record in parcel.gaps:
+            hold_gap(self.gaps, record)
+
+    def abandon(self, *, ledger: Ledger) -> None:
+        """The channel is not ours any more: nothing of it is owed."""
+        self.repeating[:] = self.repeats = False
+        self.deletes.clear()
+        self.sweep = None
+        self.recovered()
+        ledger.lost_gaps += len(self.gaps)
+        self.gaps.clear()
+
     @property
     def has_more(self) -> bool:
         """Whether something besides queued rows waits to be sent."""
-        return bool(self.deletes) or bool(self.gaps) or self.sweep is not None or bool(self.repeating.any())
+        return bool(self.deletes) or bool(self.gaps) or self.sweep is not None or self.repeats
 
     def blocked(self, *, now_ns: int) -> bool:
         """Whether only beats go out, because Redis refuses the channel."""

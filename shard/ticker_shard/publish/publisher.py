@@ -3,7 +3,8 @@
 `RedisPublisher` is the shell around `PublisherCore`: it has the clocks, the connection and the one loop, and no
 rule. A turn of the loop lets time pass, connects if it must (as the breaker allows), plans a round, carries it to
 Redis in one pipeline, and hands the answers back. There is one connection and one round at a time, so calls leave
-in order, and a broken connection is one event that voids everything at once.
+in order, and a broken connection is one event that voids everything at once. A frame that is complete while the loop
+sleeps does not wait for its turn: its round is planned and written in `flush_hint`, and the loop collects the answers.
 
 While Redis is away rows are kept, the newest per instrument; `offer` never waits for anything.
 """
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from ticker_crds import Encoding
 from ticker_shard.publish.breaker import BreakerState, CircuitBreaker, Outcome
@@ -25,7 +26,7 @@ from ticker_shard.publish.calls import NewestValues
 from ticker_shard.publish.core import PublisherCore
 from ticker_shard.publish.door import Door, RedisTroubleError
 from ticker_shard.publish.encode import Encoder
-from ticker_shard.publish.fence import CONFIGURATION, Trouble, Unanswered, trouble_of_redis
+from ticker_shard.publish.fence import CONFIGURATION, Request, Trouble, Unanswered, trouble_of_redis
 from ticker_shard.publish.gaps import Hole
 from ticker_shard.publish.handover import Phase
 from ticker_shard.publish.latency import Latency
@@ -56,6 +57,13 @@ class OtherHolder(StrEnum):
     UNKNOWN = "unknown"  # the records could not be read, or not for a whole window yet
     NONE = "none"  # every record is missing, free, silent or ours
     ALIVE = "alive"  # its record moves
+
+
+class _Round(NamedTuple):
+    """Requests on their way, and since when."""
+
+    requests: list[Request]
+    sent_ns: int
 
 
 class RedisPublisher:
@@ -121,6 +129,8 @@ class RedisPublisher:
         self._monotonic_ns, self._wall_ns = monotonic_ns, wall_ns
         self._wake = asyncio.Event()
         self._door: Door | None = None
+        self._idle: Door | None = None  # while the loop sleeps with nothing outstanding and nothing else to do
+        self._posted: _Round | None = None  # on its way already
         self._permission_due_ns = 0
         self._url_changed = False
         self._told: object = None
@@ -148,8 +158,13 @@ class RedisPublisher:
         self._core.reject(reason, slots)
 
     def flush_hint(self) -> None:
-        """The frame is complete: what is queued may leave now."""
+        """The frame is complete: what is queued may leave now, and does if nothing is outstanding."""
         self._core.batcher.frame_complete()
+        door, self._idle = self._idle, None
+        if door is not None and not self._url_changed and self.state is Phase.ACTIVE:
+            self._posted = self._plan()
+            if self._posted is not None:
+                door.post(self._posted.requests)
         self._wake.set()
 
     def set_feed(self, warm: bool) -> None:
@@ -276,7 +291,12 @@ class RedisPublisher:
                 door = self._door or await self._connect()
                 if door is not None and not await self._turn(door):
                     self.breaker.withdraw()
+                    self._idle = door if self.breaker.state is BreakerState.CLOSED else None
                     await self._sleep_until(core.wake_ns(now_ns=self._monotonic_ns()))
+                    self._idle = None
+                    if (posted := self._posted) is not None:
+                        self._posted = None
+                        await self._settle(door, posted)
                 self._tell()
             core.close_books()
         finally:
@@ -285,15 +305,26 @@ class RedisPublisher:
 
     async def _turn(self, door: Door) -> bool:
         """One round; `False` when nothing was due."""
-        core = self._core
         await self._ask_permission(door)
         if self._door is None:
             return True
-        sent_ns = self._monotonic_ns()
-        requests = core.plan_round(now_ns=sent_ns, wall_ns=self._wall_ns())
-        if not requests:
+        planned = self._plan()
+        if planned is None:
             return False
-        answers = await door.exchange(requests)
+        door.post(planned.requests)
+        await self._settle(door, planned)
+        return True
+
+    def _plan(self) -> _Round | None:
+        """The next round, planned now; `None` when nothing is due."""
+        sent_ns = self._monotonic_ns()
+        requests = self._core.plan_round(now_ns=sent_ns, wall_ns=self._wall_ns())
+        return _Round(requests, sent_ns) if requests else None
+
+    async def _settle(self, door: Door, planned: _Round) -> None:
+        """Await the answers to a round that was posted, and take them in."""
+        core, requests, sent_ns = self._core, planned.requests, planned.sent_ns
+        answers = await door.collect(requests)
         now_ns = self._monotonic_ns()
         before = core.handover.held
         core.settle_round(requests, answers, sent_ns=sent_ns, now_ns=now_ns, wall_ns=self._wall_ns())
@@ -306,7 +337,6 @@ class RedisPublisher:
         if any(isinstance(answer, Unanswered) for answer in answers):
             await self._disconnect()
         self._report(Outcome.FAILURE if failed else Outcome.SUCCESS)
-        return True
 
     async def _connect(self) -> Door | None:
         try:

@@ -1,6 +1,8 @@
-"""Who belongs to which channel under the table in force: masks by slot, made once a table and read for every frame."""
+"""Who belongs to which channel under the table in force: arrays by slot, made once a table and read for every frame."""
 
 from __future__ import annotations
+
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +10,8 @@ from numpy.typing import NDArray
 from ticker_crds import Role
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.rows import Slots
+
+NOWHERE: Final = -1
 
 
 def mask_of(slots: Slots, capacity: int) -> NDArray[np.bool_]:
@@ -24,12 +28,36 @@ class Roster:
     ----------
     table
         The table in force.
+
+    Attributes
+    ----------
+    names
+        Of the channels; a channel's number is its place here.
+    home
+        (capacity,) number of the instrument's first channel; `NOWHERE` where it has none.
+    shared
+        (capacity,) bool: the instrument has further channels.
+    further
+        By channel's number, where there are some: mask by slot of the members whose home is another channel.
+    members, publishing
+        By channel's name, masks by slot.
     """
 
     def __init__(self, table: InstrumentTable) -> None:
         self.table = table
         self.members = {name: mask_of(slots, table.capacity) for name, slots in table.members.items()}
         self.publishing = {name: members & table.publishes for name, members in self.members.items()}
+        self.names: Final = tuple(self.members)
+        self.home: Final = np.full(table.capacity, NOWHERE, np.int32)
+        self._channels: Final = np.zeros(table.capacity, np.int32)
+        self.further: Final[dict[int, NDArray[np.bool_]]] = {}
+        for number, mask in enumerate(self.members.values()):
+            again = mask & (self.home != NOWHERE)
+            self.home[mask & ~again] = number
+            self._channels[mask] += 1
+            if again.any():
+                self.further[number] = again
+        self.shared: Final = self._channels > 1
         self.settling = np.array([row is not None and row.role is Role.SETTLING for row in table.instruments], np.bool_)
 
     def __contains__(self, channel: str) -> bool:
@@ -37,7 +65,7 @@ class Roster:
 
     def units(self, slots: Slots) -> int:
         """How many (row, channel) pairs rows of these slots make."""
-        return sum(int(np.count_nonzero(members[slots])) for members in self.members.values())
+        return int(self._channels[slots].sum())
 
     def published_symbols(self, channel: str, slots: Slots) -> list[str]:
         """Symbols among `slots` that are published in `channel`."""

@@ -1,0 +1,87 @@
+"""Where rows come in: each to the queues of its channels, each counted once a channel.
+
+Nearly every instrument is in one channel, so a frame is split by that (`Roster.home`), not tried against each of up to
+64 channels; instruments that are in several are looked at again, and only they. Rows of one instrument keep their order
+in each of its channels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ticker_shard.publish.batcher import Conflated, TickBatcher
+from ticker_shard.publish.handover import Handover
+from ticker_shard.publish.ledger import DropCause, Ledger
+from ticker_shard.publish.roster import NOWHERE, Roster
+from ticker_shard.ticks.rows import Slots, TickRows
+
+
+class Intake:
+    """Takes rows for one process.
+
+    Parameters
+    ----------
+    handover, batcher, ledger
+        The process's own.
+    """
+
+    def __init__(self, *, handover: Handover, batcher: TickBatcher, ledger: Ledger) -> None:
+        self._handover, self._batcher, self._ledger = handover, batcher, ledger
+        self._roster: Roster | None = None
+        self.open = True  # until the process goes
+
+    def configure(self, roster: Roster) -> None:
+        """A table was applied."""
+        self._roster = roster
+
+    def offer(self, rows: TickRows, *, now_ns: int) -> None:
+        """Take rows that validation passed."""
+        roster = self._roster
+        if roster is None:
+            self._ledger.unrouted += len(rows)
+            return
+        known = (rows.slot >= 0) & (rows.slot < roster.table.capacity)
+        if not known.all():
+            self._ledger.unrouted += int(np.count_nonzero(~known))
+            rows = rows.take(known)
+        if not len(rows):
+            return
+        home = roster.home[rows.slot]
+        first = int(home[0])
+        if (home == first).all():
+            self._into(first, rows, now_ns=now_ns)
+        else:
+            for channel in np.unique(home).tolist():
+                self._into(channel, rows.take(home == channel), now_ns=now_ns)
+        if roster.further and (shared := roster.shared[rows.slot]).any():
+            rows = rows.take(shared)
+            for channel, members in roster.further.items():
+                self._into(channel, rows.take(members[rows.slot]), now_ns=now_ns)
+
+    def reject(self, reason: str, slots: Slots) -> None:
+        """Account for rows that validation refused."""
+        roster = self._roster
+        known = slots[(slots >= 0) & (slots < (0 if roster is None else roster.table.capacity))]
+        self._ledger.unrouted += len(slots) - len(known)
+        self._ledger.reject(reason, 0 if roster is None else roster.units(known))
+
+    def _into(self, channel: int, rows: TickRows, *, now_ns: int) -> None:
+        """Rows of one channel's members."""
+        if channel == NOWHERE or not len(rows):
+            return
+        assert self._roster is not None
+        name, ledger = self._roster.names[channel], self._ledger
+        ledger.received += len(rows)
+        if not self.open:
+            ledger.drop(DropCause.SHUTDOWN, len(rows))
+            return
+        if not self._handover.holds(name):
+            ledger.withheld += len(rows)
+            return
+        outgoing = self._roster.table.publishes[rows.slot]
+        if not outgoing.all():
+            ledger.withheld += int(np.count_nonzero(~outgoing))
+            rows = rows.take(outgoing)
+        offered = self._batcher.offer(name, rows, now_ns=now_ns)
+        if isinstance(offered, Conflated):
+            ledger.conflated += offered.rows
