@@ -7,6 +7,7 @@ after each step (`check`), and once all faults have ended (`heal`).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
