@@ -20,8 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from ticker_crds import Encoding
 from ticker_shard.publish import fence
 from ticker_shard.publish.batcher import Flush, TickBatcher, Wait
@@ -43,7 +41,7 @@ from ticker_shard.publish.limits import (
 )
 from ticker_shard.publish.outbox import Outbox, Parcel
 from ticker_shard.publish.rehearsal import Rehearsal
-from ticker_shard.publish.roster import Roster, displaced, mask_of
+from ticker_shard.publish.roster import Roster, mask_of
 from ticker_shard.publish.sweep import page_due, settle_page
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.rows import Slots, TickRows
@@ -128,7 +126,7 @@ class PublisherCore:
         """Apply a table; its revision is not lower than the one before."""
         before = self.table
         if before is not None:
-            self._purge(before, table)
+            self._intake.purge(before, table, outboxes=self._outboxes)
             self._unreadable = {name: why for name, why in self._unreadable.items() if name in table.members}
         fields = vanished_fields(before, table)
         owed = self.duties.configure(table)
@@ -163,11 +161,11 @@ class PublisherCore:
         wanted = mask_of(slots, roster.table.capacity)
         for name in self.handover.held:
             if name in roster:
-                self._outboxes[name].repeating |= wanted & roster.publishing[name]
+                self._outboxes[name].repeat(wanted & roster.publishing[name])
 
     def is_repeating(self) -> bool:
         """Whether repetitions wait to leave."""
-        return any(self._outboxes[name].repeating.any() for name in self.handover.held)
+        return any(self._outboxes[name].repeats for name in self.handover.held)
 
     def reject(self, reason: str, slots: Slots) -> None:
         """Account for rows that validation refused."""
@@ -388,15 +386,6 @@ class PublisherCore:
     def _repeat_all(self, name: str) -> None:
         if self._roster is not None and name in self._roster:
             self._outboxes[name].repeat(self._roster.publishing[name])
-
-    def _purge(self, before: InstrumentTable, table: InstrumentTable) -> None:
-        """Take rows out of the queues that the new table has no place for."""
-        gone, silent = displaced(before, table)
-        for name, outbox in self._outboxes.items():
-            outside = ~mask_of(table.members.get(name, np.empty(0, np.int32)), len(gone))
-            self.ledger.drop(DropCause.REMOVED, len(self.batcher.take_out(name, gone | outside)))
-            self.ledger.withheld += len(self.batcher.take_out(name, silent))
-            outbox.forget(gone)
 
     def _forget_vanished(self) -> None:
         """Drop what belongs to channels that neither the table nor the hand-over knows any more."""

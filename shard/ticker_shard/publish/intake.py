@@ -7,12 +7,16 @@ in each of its channels.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ticker_shard.publish.batcher import Conflated, TickBatcher
 from ticker_shard.publish.handover import Handover
 from ticker_shard.publish.ledger import DropCause, Ledger
-from ticker_shard.publish.roster import NOWHERE, Roster
+from ticker_shard.publish.outbox import Outbox
+from ticker_shard.publish.roster import NOWHERE, Roster, displaced, mask_of
+from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.rows import Slots, TickRows
 
 
@@ -64,6 +68,15 @@ class Intake:
         known = slots[(slots >= 0) & (slots < (0 if roster is None else roster.table.capacity))]
         self._ledger.unrouted += len(slots) - len(known)
         self._ledger.reject(reason, 0 if roster is None else roster.units(known))
+
+    def purge(self, before: InstrumentTable, table: InstrumentTable, *, outboxes: Mapping[str, Outbox]) -> None:
+        """Take rows out of the queues that the new table has no place for."""
+        gone, silent = displaced(before, table)
+        for name, outbox in outboxes.items():
+            outside = ~mask_of(table.members.get(name, np.empty(0, np.int32)), len(gone))
+            self._ledger.drop(DropCause.REMOVED, len(self._batcher.take_out(name, gone | outside)))
+            self._ledger.withheld += len(self._batcher.take_out(name, silent))
+            outbox.forget(gone)
 
     def _into(self, channel: int, rows: TickRows, *, now_ns: int) -> None:
         """Rows of one channel's members."""
