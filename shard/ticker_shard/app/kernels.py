@@ -44,7 +44,7 @@ def warm_up(engine: Engine) -> Engine:
     used = _warm_up_ticks(engine)
     if importlib.util.find_spec("numba") is not None:
         _warm_up_pricing()
-    warm_up_encoders(make_encoders().values())
+    warm_up_encoders(make_encoders(native=used is Engine.NATIVE).values())
     log.info("kernels are ready", extra={"engine": used.value, "seconds": round(time.perf_counter() - started, 3)})
     return used
 

@@ -35,9 +35,10 @@ from ticker_shard.feed import (
     KiteWebSocketPool,
     TextKind,
 )
+from ticker_shard.publish.encode import make_encoders
 from ticker_shard.publish.gaps import Hole
 from ticker_shard.publish.publisher import Holdings, RedisPublisher
-from ticker_shard.ticks.engine import load_pricer
+from ticker_shard.ticks.engine import Engine, load_pricer
 from ticker_shard.ticks.greeks import GreeksCalculator
 from ticker_shard.ticks.instruments import InstrumentTable, build_instruments
 from ticker_shard.ticks.processor import TickProcessor
@@ -103,6 +104,7 @@ class Pipeline:
             window_ms=settings.window_ms,
             ticks_max=settings.ticks_max,
             drain_deadline_s=settings.drain_deadline_s,
+            encoders=make_encoders(native=self.processor.engine is Engine.NATIVE),
             on_change=changed,
             jitter=random.random,
         )

@@ -18,7 +18,6 @@ from ticker_crds.constants import (
     YEARLY_MAX,
     YEARLY_MIN,
 )
-from ticker_crds.constants import ACCOUNT_NAME_CHARS_MAX, INSTRUMENTS_PER_SOCKET_MAX, SOCKETS_MAX
 from ticker_shard.ticks.engine import Engine
 from ticker_shard.ticks.sessions import MarketHours
 
