@@ -28,6 +28,7 @@ from ticker_shard.feed import (
     KiteWebSocketPool,
     SessionState,
 )
+from ticker_shard.feed.shell import FRAMES_FAILED_MAX, ReceiverBrokenError
 from ticker_shard.ticks import build_instruments
 
 DEADLINE_S = 10.0
@@ -276,6 +277,40 @@ async def test_a_callback_that_raises_is_counted_and_costs_no_connection(
         assert broker.upgrades == 1
     logged = [record for record in caplog.records if record.message.startswith("receiver of frames raised")]
     assert len(logged) == 3  # the 1st, 2nd and 4th
+
+
+async def test_a_receiver_that_fails_for_every_frame_ends_the_feed_and_one_good_frame_forgives(broker: Broker) -> None:
+    def every_tenth_is_good(frame: bytes) -> Iterable[int]:
+        if len(feed.frames) % 10:
+            raise ZeroDivisionError("ours")
+        return ()
+
+    def none_is_good(frame: bytes) -> Iterable[int]:
+        raise ZeroDivisionError("ours")
+
+    feed = Feed(
+        KiteWebSocketPool(
+            replace(QUICK, url=broker.url),
+            on_frame=lambda payload, received_ns: feed.on_frame(payload, received_ns),
+            on_expect=lambda tokens: None,
+            on_change=lambda change: feed.on_change(change),
+        )
+    )
+    running = asyncio.create_task(feed.pool.run())
+    feed.answers = every_tenth_is_good
+    feed.pool.set_credentials(CREDENTIALS)
+    await feed.until(lambda: feed.status.open == 1, "socket open")
+    for _ in range(3 * FRAMES_FAILED_MAX):
+        broker.peers[0].send(FRAME)
+    await feed.until(lambda: len(feed.frames) == 3 * FRAMES_FAILED_MAX, "all have come")
+    assert not running.done()
+
+    feed.answers = none_is_good
+    for _ in range(FRAMES_FAILED_MAX):
+        broker.peers[0].send(FRAME)
+    with pytest.RaisesGroup(pytest.RaisesExc(ReceiverBrokenError, match="100 frames in a row")):
+        async with asyncio.timeout(DEADLINE_S):
+            await running
 
 
 async def test_pings_are_answered_and_fragments_are_put_together(broker: Broker) -> None:

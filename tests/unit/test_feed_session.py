@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -326,6 +327,28 @@ def test_a_connection_that_opened_long_ago_but_brought_nothing_resets_nothing() 
     deadline = story.session.next_deadline_ns()
     assert deadline is not None
     assert deadline - story.now_ns > 1_000 * MS
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_hundred_connections_accepted_and_dropped_make_no_storm(seed: int) -> None:
+    story = Story(KiteSession(SETTINGS, chance=Random(seed)))
+    upgrades_ms: list[int] = []
+    story.session.set_credentials(FIRST, now_ns=story.now_ns)
+    while len(upgrades_ms) < 100:
+        if story.session.state is SessionState.CONNECTING:
+            upgrades_ms.append(story.now_ms)
+            story.open()
+            story.session.receive_binary(1, now_ns=story.now_ns)
+            story.session.lost(CloseReason.LOST, now_ns=story.now_ns)
+        story.later(50, alive=False)
+
+    steady = [after - before for before, after in pairwise(upgrades_ms)][5:]
+    assert max(steady) > SETTINGS.backoff_max_ms / 2
+    mean_ms = sum(steady) / len(steady)
+    assert mean_ms == pytest.approx(SETTINGS.backoff_max_ms / 2, rel=0.3), "full jitter below the highest ceiling"
+    for start in upgrades_ms[6:-1]:
+        in_a_minute = sum(start <= at < start + 60_000 for at in upgrades_ms)
+        assert in_a_minute <= 15, "never a burst, wherever one looks"
 
 
 def test_full_jitter_fills_the_range_below_the_ceiling() -> None:

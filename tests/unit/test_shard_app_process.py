@@ -21,6 +21,7 @@ from ticker_shard.app.settings import ShardSettings
 from ticker_shard.app.shard import Outside, Shard
 from ticker_shard.assignment import TableAnswer
 from ticker_shard.assignment.folder import FolderAssignment, FolderCredentials, FolderStatus, FolderVoice
+from ticker_shard.feed.session import KiteSession
 
 
 class DyingAssignment:
@@ -79,6 +80,32 @@ async def test_a_publisher_that_dies_ends_the_process_with_exit_code_1(
     monkeypatch.setattr(shard.publisher, "run", dies)  # no input makes it die: the fault must be put there
     async with asyncio.timeout(1):
         assert await shard.run() == 1
+
+
+async def test_a_socket_whose_task_dies_ends_the_process_with_exit_code_1(
+    folder: ShardFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(self: object) -> None:
+        raise ZeroDivisionError
+
+    shard = a_shard(folder)
+    monkeypatch.setattr(KiteSession, "next_deadline_ns", dies)  # no input makes it die: the fault must be put there
+    async with asyncio.timeout(30):
+        assert await shard.run() == 1
+    assert shard.monitor.deaths["feed"] == 1
+
+
+async def test_a_reporter_that_dies_ends_the_process_with_exit_code_1(
+    folder: ShardFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dies() -> None:
+        raise ZeroDivisionError
+
+    shard = a_shard(folder)
+    monkeypatch.setattr(shard.reporter, "speak", dies)
+    async with asyncio.timeout(30):
+        assert await shard.run() == 1
+    assert shard.monitor.deaths["reporter"] == 1
 
 
 async def test_sigterm_in_a_shard_that_holds_nothing_ends_it_with_0(folder: ShardFolder) -> None:

@@ -4,6 +4,9 @@ The broker replays nothing, so whatever changed in between is known only by its 
 (instruments, start, end, cause), and consumers can tell a quiet instrument from an unseen one. An outage is closed
 once, when all of its instruments have come back; those that have not `PATIENCE_S` after the reconnect get a record of
 their own, because a record that never comes helps nobody.
+
+How long a hole is, the monotonic clock says; where it lies in time, the wall clock at the moment of the record. So a
+wall clock that is set during an outage makes no hole longer, and none negative.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ PATIENCE_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """One record; times are wall clock nanoseconds."""
+    """One record; times are wall clock nanoseconds, `start_ns` ≤ `end_ns`."""
 
     tokens: tuple[int, ...]
     start_ns: int
@@ -29,15 +32,21 @@ class Gap:
 
 @dataclass(slots=True)
 class _Outage:
-    start_ns: int
+    start_ns: int  # monotonic, as all that is kept
     cause: str
     missing: set[int]
     back: set[int] = field(default_factory=set)
     reopened_ns: int | None = None
 
+    def gap(self, tokens: Iterable[int], *, cause: str, now_ns: int, wall_ns: int) -> Gap:
+        return Gap(tuple(sorted(tokens)), wall_ns - max(0, now_ns - self.start_ns), wall_ns, cause)
+
 
 class OutageTracker:
-    """Collects what is missing and what came back, socket by socket; at most one outage a socket is open."""
+    """Collects what is missing and what came back, socket by socket; at most one outage a socket is open.
+
+    Times named `start_ns` and `now_ns` are monotonic, `wall_ns` is the same moment on the wall clock.
+    """
 
     def __init__(self) -> None:
         self._open: dict[int, _Outage] = {}
@@ -61,7 +70,7 @@ class OutageTracker:
         if outage is not None:
             outage.reopened_ns = now_ns
 
-    def seen(self, tokens: Iterable[int], *, now_ns: int) -> list[Gap]:
+    def seen(self, tokens: Iterable[int], *, now_ns: int, wall_ns: int) -> list[Gap]:
         """First packets came: the outages that are over by them."""
         if not self._open:
             return []
@@ -73,7 +82,7 @@ class OutageTracker:
             outage.back |= back
             if not outage.missing:
                 del self._open[socket]
-                done.append(Gap(tuple(sorted(outage.back)), outage.start_ns, now_ns, outage.cause))
+                done.append(outage.gap(outage.back, cause=outage.cause, now_ns=now_ns, wall_ns=wall_ns))
         return done
 
     def removed(self, tokens: Iterable[int]) -> None:
@@ -92,7 +101,7 @@ class OutageTracker:
             for outage in self._open.values()
         ]
 
-    def overdue(self, *, now_ns: int) -> list[Gap]:
+    def overdue(self, *, now_ns: int, wall_ns: int) -> list[Gap]:
         """Outages whose socket has been open for `PATIENCE_S` while some instruments stayed away."""
         done = []
         for socket, outage in list(self._open.items()):
@@ -101,8 +110,8 @@ class OutageTracker:
                 continue
             del self._open[socket]
             if outage.back:
-                done.append(Gap(tuple(sorted(outage.back)), outage.start_ns, now_ns, outage.cause))
+                done.append(outage.gap(outage.back, cause=outage.cause, now_ns=now_ns, wall_ns=wall_ns))
             if outage.missing:
                 cause = f"{outage.cause}, no packet since"
-                done.append(Gap(tuple(sorted(outage.missing)), outage.start_ns, now_ns, cause))
+                done.append(outage.gap(outage.missing, cause=cause, now_ns=now_ns, wall_ns=wall_ns))
         return done

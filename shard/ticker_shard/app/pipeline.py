@@ -173,7 +173,7 @@ class Pipeline:
         now_ns
             Monotonic.
         """
-        self._report(self._outages.overdue(now_ns=time.time_ns()))
+        self._report(self._outages.overdue(now_ns=now_ns, wall_ns=time.time_ns()))
         if self._closed or not self._stalls.due(now_ns=now_ns):
             return
         before = self.stalled
@@ -207,7 +207,7 @@ class Pipeline:
             return ()
         tokens = processor.tokens_of(frame.first_seen)
         self._live_tokens.update(tokens)
-        self._report(self._outages.seen(tokens, now_ns=received_ns))
+        self._report(self._outages.seen(tokens, now_ns=time.monotonic_ns(), wall_ns=received_ns))
         self._changed()
         return tokens
 
@@ -218,7 +218,7 @@ class Pipeline:
                 self._lost(change)
                 log.log(logging.INFO if self._closed else logging.WARNING, "socket closed", extra=fields)
             case ChangeKind.OPENED:
-                self._outages.opened(change.socket, now_ns=time.time_ns())
+                self._outages.opened(change.socket, now_ns=time.monotonic_ns())
                 log.info("socket open", extra=fields)
             case ChangeKind.MUTE:
                 self._mute(change)
@@ -243,7 +243,7 @@ class Pipeline:
             return
         self._live_tokens.difference_update(tokens)
         # An end is noticed after the fact: the hole began with the last sign of life.
-        start_ns = time.time_ns() - change.quiet_ns
+        start_ns = time.monotonic_ns() - change.quiet_ns
         self._outages.closed(change.socket, tokens=tokens, start_ns=start_ns, cause=change.detail)
         self._counts.add(self._counts.outages, change.detail)
         self._tell_holes()
@@ -252,7 +252,7 @@ class Pipeline:
         """A hole on an open socket: it ends, instrument by instrument, with the answers to the next subscription."""
         if not change.quiet_ns:
             return  # nothing is asked for now: the next step, or the flow that ends the spell, looks back to here
-        now_ns = time.time_ns()
+        now_ns = time.monotonic_ns()
         tokens = [token for token in self.pool.tokens_of(change.socket) if token in self._live_tokens]
         self._outages.closed(change.socket, tokens=tokens, start_ns=now_ns - change.quiet_ns, cause=CloseReason.MUTE)
         self._outages.opened(change.socket, now_ns=now_ns)

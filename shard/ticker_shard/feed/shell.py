@@ -3,7 +3,8 @@
 A connection exists while the session says CONNECTING or OPEN; when it says otherwise the shell closes what is there.
 Frames are handed over inside the socket's read callback, as a view of the read buffer that is valid for that call.
 Whatever the receiver of frames raises is counted and logged and costs no connection; a bad frame must not become a
-reconnect loop.
+reconnect loop. A receiver that fails for `FRAMES_FAILED_MAX` frames in a row is broken itself: it would go on being
+counted while nothing is published, so the shell ends with an error, and the process with it.
 
 The upgrade's URL carries the token. It is built here, used once, and appears in no exception and no log line: every
 failure leaves as a `CloseReason` with words of our own, and picows logs from WARNING up only (its debug level would
@@ -31,6 +32,7 @@ from ticker_shard.feed.slots import SocketSlots
 from ticker_shard.feed.subscriptions import MILLISECOND_NS
 
 FRAME_BYTES_MAX: Final = 4 << 20  # 3,000 full packets have 558,002; a larger frame ends the connection
+FRAMES_FAILED_MAX: Final = 100  # in a row; seconds of a busy feed
 SECOND_NS: Final = 1_000 * MILLISECOND_NS
 _BROKERS_ENDS: Final = (CloseReason.CLOSE_FRAME, CloseReason.LOST)
 HEADERS: Final = (("X-Kite-Version", "3"), ("User-Agent", "tickershard"))
@@ -42,6 +44,10 @@ _picows_logger.setLevel(logging.WARNING)
 OnFrame = Callable[[bytes | memoryview, int], Iterable[int]]
 OnExpect = Callable[[Iterable[int]], None]
 OnChange = Callable[[FeedChange], None]
+
+
+class ReceiverBrokenError(RuntimeError):
+    """The receiver of frames fails for every frame: a fault of ours that only a new process may heal."""
 
 
 class SocketShell:
@@ -82,6 +88,7 @@ class SocketShell:
         self.number = number
         self.session = session
         self.callback_errors = 0
+        self._failed_in_a_row = 0
         self._settings = settings
         self._on_frame = on_frame
         self._on_expect = on_expect
@@ -191,6 +198,8 @@ class SocketShell:
 
     async def _pause(self) -> None:
         """Until something happens or the session's deadline."""
+        if self._failed_in_a_row >= FRAMES_FAILED_MAX:
+            raise ReceiverBrokenError(f"the receiver of frames has failed for {self._failed_in_a_row} frames in a row")
         deadline_ns = self.session.next_deadline_ns()
         if deadline_ns is None:
             await self._wake.wait()
@@ -259,7 +268,11 @@ class SocketShell:
             confirmed = list(self._on_frame(payload, time.time_ns()))
         except Exception as error:
             self._callback_failed("frames", error)
+            self._failed_in_a_row += 1
+            if self._failed_in_a_row >= FRAMES_FAILED_MAX:
+                self._wake.set()
             return
+        self._failed_in_a_row = 0
         if confirmed:
             session.confirm(confirmed)
             self._tell()
