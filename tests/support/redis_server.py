@@ -60,7 +60,7 @@ class RedisServer:
                 return
             except redis.AuthenticationError:
                 return
-            except redis.ConnectionError:
+            except (redis.ConnectionError, redis.TimeoutError):
                 if time.monotonic() > deadline or self.process.poll() is not None:
                     raise
                 time.sleep(0.02)

@@ -118,6 +118,14 @@ class Control:
         """Events with a number above `since`."""
         return list(self.call(_Call("GET", f"/_sim/history?since={since}"))["events"])
 
+    def start_tape(self, entries: int) -> None:
+        """Record every packet and every change of the market from now on."""
+        self.call(_Call("POST", f"/_sim/tape?entries={entries}"))
+
+    def tape(self, *, since: int = 0) -> dict[str, Any]:
+        """Columns of the next entries above `since`, not necessarily all."""
+        return dict(self.call(_Call("GET", f"/_sim/tape?since={since}")))
+
     def grant(self, api_key: str, access_token: str) -> None:
         """The token that is good from now on."""
         self.call(_Call("POST", "/_sim/tokens", {"api_key": api_key, "access_token": access_token}))

@@ -22,6 +22,7 @@ from tests.support.delivery.history import (
     Placement,
     Property,
     RecordSeen,
+    Starved,
 )
 from tests.support.delivery.intervals import uncovered
 from tests.support.delivery.measure import measure
@@ -255,6 +256,20 @@ def test_what_the_blind_subscriber_missed_is_not_held_against_the_shard() -> Non
     history = clean_history(1)
 
     assert check(replace(history, gaps=(), blind=(Interval(0, history.end_ns),)), BOUNDS) == []
+
+
+def test_time_without_a_cpu_is_taken_off_as_measured_and_no_more() -> None:
+    history = clean_history(2)
+    undeclared = replace(history, gaps=())
+    outage = history.faults[0]
+    length_ns = outage.end_ns - outage.start_ns
+    enough, too_little = (
+        replace(undeclared, starved=(Starved(outage.start_ns, outage.end_ns, length_ns - kept_ns),))
+        for kept_ns in (BOUNDS.fresh_ns - SECOND_NS, BOUNDS.fresh_ns + SECOND_NS)
+    )
+
+    assert check(enough, BOUNDS) == []
+    assert Property.GAP_HONESTY in {violation.promise for violation in check(too_little, BOUNDS)}
 
 
 @given(SEEDS)

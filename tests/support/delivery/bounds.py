@@ -10,7 +10,7 @@ from tests.support.delivery.history import SECOND_NS, Bounds
 from ticker_client.stream import WRONG_TIME_S
 from ticker_shard.app.settings import ShardSettings
 from ticker_shard.feed import FeedSettings
-from ticker_shard.publish.core import HOLE_BEATS
+from ticker_shard.publish.holes import STALL_BEATS
 from ticker_shard.publish.limits import MS_NS, TIMING
 
 _FEED = FeedSettings(url="ws://defaults")
@@ -24,15 +24,21 @@ TAKE_OVER_NS = TIMING.silent_ns + TIMING.poll_ns + 2 * TIMING.call_timeout_ns + 
 # Back within one beat and one rewrite; the subscriber's own wait for its next attempt comes on top and is not ours.
 REDIS_BACK_NS = TIMING.call_timeout_ns + TIMING.beat_ns + _WINDOW_NS
 SILENCE_NS = _SILENCE_NS
+# A connection that was refused again and again may have reached the longest wait, and after 429 the longer one.
+NEW_TOKEN_NS = 5 * SECOND_NS  # docs/architecture.md: a new Secret streams within that, without a restart
+REFUSED_NS = _FEED.backoff_max_ms * MS_NS + RECONNECT_NS
+# A lone pod's successor: scheduled, started, warm, and a window of silence (docs/handover.md, drain deadline).
+POD_NS = int(ShardSettings.model_fields["drain_deadline_s"].default * SECOND_NS)
+RATE_LIMITED_NS = _FEED.rate_limited_ms[1] * MS_NS + RECONNECT_NS
 
 
 def from_settings(*, moves_slack: int = 0) -> Bounds:
     """The bounds of a shard with default settings.
 
-    A hole of up to `HOLE_BEATS` beats without an accepted call is not worth a record by the product's rule, and the
+    A hole of up to `STALL_BEATS` beats without an accepted call is not worth a record by the product's rule, and the
     window is how long a batch may wait after it.
     """
-    hole_ns = HOLE_BEATS * TIMING.beat_ns
+    hole_ns = STALL_BEATS * TIMING.beat_ns
     return Bounds(
         fresh_ns=hole_ns + _WINDOW_NS,
         hole_ns=hole_ns + _WINDOW_NS,

@@ -30,7 +30,7 @@ def check(history: History, bounds: Bounds) -> list[Violation]:
         *check_books(history),
         *check_owners(history, bounds),
         *check_someone_owns(history, bounds),
-        *check_false_gaps(history, bounds, versions),
+        *check_false_gaps(history, bounds),
         *check_moves(history, bounds),
     ]
     return sorted(found, key=lambda violation: violation.at_ns)

@@ -103,6 +103,15 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class Starved:
+    """From, to, and how much of it the processes of the path waited for a CPU (`starving`)."""
+
+    start_ns: int
+    end_ns: int
+    waited_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class RecordSeen:
     """One look at a fence record; a missing one has epoch 0."""
 
@@ -211,6 +220,8 @@ class History:
         Which shard each of the simulator's sockets belonged to.
     blind
         When the subscriber itself was not connected, or did not run: it can testify to nothing there.
+    starved
+        What the machine kept from the processes: taken off the length of what is held against them.
     """
 
     instruments: tuple[Instrument, ...]
@@ -223,11 +234,28 @@ class History:
     stored: tuple[Stored, ...] = ()
     gaps: tuple[GapTold, ...] = ()
     blind: tuple[Interval, ...] = ()
+    starved: tuple[Starved, ...] = ()
     records: tuple[RecordSeen, ...] = ()
     books: tuple[Books, ...] = ()
     faults: tuple[Fault, ...] = ()
     placements: tuple[Placement, ...] = ()
     signs: tuple[Sign, ...] = ()
+
+    def ran_ns(self, interval: Interval) -> int:
+        """The interval's length without what the machine kept from the processes in it."""
+        waited = 0.0
+        for each in self.starved:
+            shared = min(each.end_ns, interval.end_ns) - max(each.start_ns, interval.start_ns)
+            if shared > 0:
+                waited += each.waited_ns * shared / max(each.end_ns - each.start_ns, 1)
+        return max(0, interval.end_ns - interval.start_ns - int(waited))
+
+    def lost_data(self, at_ns: int, *, within_ns: int | None = None) -> bool:
+        """Whether Redis lost its data before `at_ns`: ever, or (with `within_ns`) no longer before than that."""
+        return any(
+            fault.loses_data and fault.start_ns <= at_ns and (within_ns is None or at_ns <= fault.end_ns + within_ns)
+            for fault in self.faults
+        )
 
 
 class Property(StrEnum):

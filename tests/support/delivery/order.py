@@ -31,7 +31,7 @@ def check_times(history: History, bounds: Bounds) -> Iterator[Violation]:
             continue  # ltp and quote packets carry none: only their order of arrival is promised
         key = (given.channel, given.token)
         known_s, known_received_ns = last.get(key, (0, 0))
-        lost = given.snapshot and _data_was_lost(history, given.at_ns)
+        lost = given.snapshot and history.lost_data(given.at_ns)
         corrected = given.received_ns - known_received_ns >= bounds.wrong_time_ns
         if given.exchange_s < known_s and not corrected and not lost:
             yield Violation(
@@ -59,7 +59,7 @@ def check_owners(history: History, bounds: Bounds) -> Iterator[Violation]:
                 Property.OWNERSHIP, at_ns, f"{channel} {shard}: epoch {epoch} of {holder} used by {process} too"
             )
         before = newest.get((where, channel, shard), 0)
-        if epoch < before and not _data_was_lost(history, at_ns, within_ns=bounds.beat_ns):
+        if epoch < before and not history.lost_data(at_ns, within_ns=bounds.beat_ns):
             yield Violation(
                 Property.OWNERSHIP, at_ns, f"{channel} {shard}: {where} of epoch {epoch} after epoch {before}"
             )
@@ -78,7 +78,7 @@ def check_someone_owns(history: History, bounds: Bounds) -> Iterator[Violation]:
         ]
         for still in _standstills(records):
             hole = longest(uncovered(still, [*declared, *history.blind]))
-            if hole is not None and length_ns(hole) > bounds.hole_ns:
+            if hole is not None and history.ran_ns(hole) > bounds.hole_ns:
                 yield Violation(
                     Property.OWNERSHIP, hole.start_ns, f"{channel} {shard}: nobody for {seconds(length_ns(hole))}"
                 )
@@ -96,11 +96,3 @@ def _standstills(records: list[RecordSeen]) -> Iterator[Interval]:
         first = last = seen
     if first is not None and last is not None:
         yield Interval(first.at_ns, last.at_ns)
-
-
-def _data_was_lost(history: History, at_ns: int, *, within_ns: int | None = None) -> bool:
-    """Whether Redis had lost its data not long before (with `within_ns`), or at any time before."""
-    return any(
-        fault.loses_data and fault.start_ns <= at_ns and (within_ns is None or at_ns <= fault.end_ns + within_ns)
-        for fault in history.faults
-    )

@@ -1,0 +1,116 @@
+"""Delivery under faults, judged by the checker: what a subscriber got against what the broker's market had.
+
+Each test begins with everything streaming, hurts one thing, and ends with the market standing still; `check` then
+answers for the whole history (tests/support/delivery). The bounds are the settings' defaults.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.delivery.check import check, summary
+from tests.support.delivery.history import History
+from tests.support.delivery.world import World, delivery_world
+
+
+def judged(world: World) -> History:
+    """The run's end: nothing is violated."""
+    history = world.finish()
+    violations = check(history, world.bounds)
+    faults = [(fault.kind, fault.start_ns - history.start_ns) for fault in history.faults]
+    assert not violations, f"{summary(violations)}\n{world.bounds}\n{faults}\n{history.gaps}"
+    return history
+
+
+def more_messages(world: World, number: int = 40) -> None:
+    """Let the market run until the subscriber was told so much more."""
+    before = len(world.recorder.listener.told)
+    world.wait_until(lambda: len(world.recorder.listener.told) >= before + number, f"{number} more messages")
+
+
+def test_a_quiet_run_is_clean_and_every_count_agrees(tmp_path: Path) -> None:
+    with delivery_world(tmp_path, accounts={"acc1": 1, "acc2": 1}) as world:
+        world.begin()
+        more_messages(world)
+        history = judged(world)
+
+    assert {books.shard for books in history.books if books.final} == {"default.acc1", "default.acc2"}
+    assert len({given.token for given in history.given if not given.snapshot}) == len(history.instruments)
+
+
+def test_a_dropped_socket_is_a_declared_gap(tmp_path: Path) -> None:
+    with delivery_world(tmp_path, accounts={"acc1": 1, "acc2": 1}) as world:
+        world.begin()
+        world.feed_fault("drop", account="acc1")
+        world.wait_until(lambda: world.recorder.listener.gaps, "the gap is reported")
+        more_messages(world)
+        history = judged(world)
+
+    assert {gap.shard for gap in history.gaps} == {"default.acc1"}
+
+
+def test_a_killed_holder_leaves_a_declared_gap_and_a_successor(tmp_path: Path) -> None:
+    with delivery_world(tmp_path, accounts={"acc1": 2}) as world:
+        world.begin()
+        world.kill_holder("acc1")
+        world.wait_until(lambda: world.holder("acc1") is not None, "the standby took over")
+        more_messages(world)
+        history = judged(world)
+
+    assert {gap.cause for gap in history.gaps} == {"takeover"}
+
+
+def test_a_planned_hand_over_leaves_no_gap_at_all(tmp_path: Path) -> None:
+    with delivery_world(tmp_path, accounts={"acc1": 1}) as world:
+        world.begin()
+        successor = world.start_pod("acc1")
+        world.wait_until(successor.shard.ready, "the successor is warm")
+        world.hand_over("acc1")
+        world.wait_until(lambda: world.holder("acc1") is successor, "it holds every channel")
+        more_messages(world)
+        history = judged(world)
+
+    assert history.gaps == ()
+
+
+def test_a_frozen_holder_is_fenced_when_it_wakes(tmp_path: Path) -> None:
+    with delivery_world(tmp_path, accounts={"acc1": 2}) as world:
+        world.begin()
+        frozen = world.holder("acc1")
+        world.freeze_holder("acc1", for_s=10)
+        more_messages(world)
+        history = judged(world)
+        assert world.holder("acc1") is not frozen
+
+    assert {gap.cause for gap in history.gaps} == {"takeover"}
+
+
+def test_redis_restarted_with_its_data_is_a_declared_gap(tmp_path: Path) -> None:
+    with delivery_world(tmp_path, accounts={"acc1": 2}) as world:
+        world.begin()
+        world.restart_redis(down_s=4, empty=False)
+        more_messages(world)
+        history = judged(world)
+
+    assert {gap.cause for gap in history.gaps} == {"redis"}
+
+
+def test_redis_restarted_empty_has_every_last_value_again(tmp_path: Path) -> None:
+    with delivery_world(tmp_path, accounts={"acc1": 2}) as world:
+        world.begin()
+        world.restart_redis(down_s=1, empty=True)
+        more_messages(world)
+        history = judged(world)
+
+    at_the_end = {one.token for one in history.stored if one.at_ns >= history.end_ns - 10**9}
+    assert at_the_end == {one.token for one in history.instruments}
+
+
+def test_a_redis_that_stops_answering_is_a_declared_gap(tmp_path: Path) -> None:
+    with delivery_world(tmp_path, accounts={"acc1": 2}) as world:
+        world.begin()
+        world.pause_redis(for_s=5)
+        more_messages(world)
+        history = judged(world)
+
+    assert {gap.cause for gap in history.gaps} == {"redis"}

@@ -1,0 +1,73 @@
+"""How long the machine let the processes of the path wait for a CPU: measured by the kernel, not guessed.
+
+``/proc/<pid>/schedstat`` counts the nanoseconds that a runnable thread waited. A tick passes simulator, shard, Redis
+and subscriber one after the other, so their waits add up; of shards beside each other the longest counts. On a quiet
+machine this is nothing. On a starved one it is time that no program could have used, and the checker takes exactly
+this time, no more, off what it holds against the product.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from tests.support.delivery.history import Starved
+
+Threads = Callable[[], Iterable[str]]  # "<pid>", or "<pid>/task/<tid>"
+
+
+class CpuWaits:
+    """Looks at the waits of some threads again and again.
+
+    Parameters
+    ----------
+    in_series
+        Threads that every tick passes.
+    beside
+        Threads of which a tick passes one.
+    """
+
+    def __init__(self, *, in_series: Threads, beside: Threads) -> None:
+        self.found: list[Starved] = []
+        self._in_series, self._beside = in_series, beside
+        self._known: dict[str, int] = {}
+        self._since_ns = time.monotonic_ns()
+
+    def look(self) -> None:
+        """What was waited since the last look."""
+        series = sum(self._more(thread) for thread in self._in_series())
+        beside = max((self._more(thread) for thread in self._beside()), default=0)
+        now_ns = time.monotonic_ns()
+        if series + beside:
+            self.found.append(Starved(self._since_ns, now_ns, series + beside))
+        self._since_ns = now_ns
+
+    def _more(self, thread: str) -> int:
+        waited_ns = waited(thread)
+        if waited_ns is None:
+            return 0
+        before_ns = self._known.get(thread, waited_ns)
+        self._known[thread] = waited_ns
+        return waited_ns - before_ns
+
+
+def waited(thread: str) -> int | None:
+    """Nanoseconds that a thread waited for a CPU in its life; `None` where it is gone or nobody counts."""
+    try:
+        return int(Path(f"/proc/{thread}/schedstat").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def processes(*words: str) -> list[str]:
+    """Processes of this machine, in containers too, whose arguments contain these words one after the other."""
+    wanted = b"\0".join(word.encode() for word in words)
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if wanted in entry.read_bytes():
+                found.append(entry.parent.name)
+        except OSError:
+            continue  # gone meanwhile
+    return found
