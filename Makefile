@@ -71,6 +71,10 @@ bench: kernels ## measurements beside the peers: a table, and build/bench.json (
 load: venv ## load scenarios of one account: build/load.md and .json (LOAD_SECONDS=60 scales; LOAD="--only storm")
 	$(BIN)/python -m benchmarks.load $(LOAD)
 
+.PHONY: chaos
+chaos: venv ## random faults over compressed trading days, judged by the delivery checker (CHAOS_SECONDS=600, CHAOS_SEED=…)
+	$(BIN)/python -m tests.support.chaos
+
 .PHONY: image
 image: packages ## the container image (buildah here, docker elsewhere)
 	$(BIN)/python -m tests.support.cluster_image

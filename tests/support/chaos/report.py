@@ -1,0 +1,152 @@
+"""From a judged history to numbers: one JSON object, and the fault matrix of ``docs/reliability.md``."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.support.delivery.history import SECOND_NS, Bounds, History, Violation
+from tests.support.delivery.measure import Measured, worst
+
+BEGIN, END = "<!-- fault matrix: written by make chaos -->", "<!-- end of the fault matrix -->"
+SETTLED_S, JUDGED_S = 90.0, 180.0  # a process's memory is judged from its 90th second on, if it lived for three minutes
+GROWTH_MAX = 0.10  # of its memory, per hour
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """One process: where it stood, and how fast it grew (median of all slopes between samples)."""
+
+    pod: str
+    seconds: float
+    mib: float
+    mib_per_hour: float
+
+    @property
+    def flat(self) -> bool:
+        """Whether an hour would add less than `GROWTH_MAX`."""
+        return self.mib_per_hour <= GROWTH_MAX * self.mib
+
+
+def memory_of(pod: str, samples: Sequence[tuple[int, int]]) -> Memory | None:
+    """The growth of one process by Theil and Sen, which no single leap can move; `None`: it lived too short."""
+    if not samples:
+        return None
+    first_ns = samples[0][0]
+    lived_s = (samples[-1][0] - first_ns) / SECOND_NS
+    late = [(at_ns, resident) for at_ns, resident in samples if at_ns - first_ns >= SETTLED_S * SECOND_NS]
+    if lived_s < JUDGED_S:
+        return None
+    step = max(1, len(late) // 200)
+    slopes = [(b - a) / (t - s) for (s, a), (t, b) in combinations(late[::step], 2)]
+    per_hour = median(slopes) * 3_600 * SECOND_NS / MIB
+    return Memory(pod, round(lived_s, 1), round(median(resident for _, resident in late) / MIB, 1), round(per_hour, 2))
+
+
+def ledger_of(history: History) -> dict[str, Any]:
+    """The last look at every process, summed; `unbalanced` counts the processes that do not add up."""
+    last = {books.process: books for books in history.books}
+    terms = (
+        "received",
+        "published",
+        "conflated",
+        "rejected",
+        "dropped",
+        "withheld",
+        "superseded",
+        "in_flight",
+        "repeated",
+    )
+    total: dict[str, Any] = {term: sum(getattr(books, term) for books in last.values()) for term in terms}
+    return {
+        **total,
+        "processes": len(last),
+        "unbalanced": sum(books.difference != 0 for books in last.values()),
+    }
+
+
+def summary_of(
+    history: History,
+    *,
+    seed: int,
+    bounds: Bounds,
+    violations: Sequence[Violation],
+    measured: Sequence[Measured],
+    memory: Sequence[Memory],
+    skipped: int,
+) -> dict[str, Any]:
+    """The run in one object: what `make chaos` prints last."""
+    kinds = Counter(one.fault.kind for one in measured)
+    by_kind: dict[str, list[Measured]] = defaultdict(list)
+    for one in measured:
+        by_kind[one.fault.kind].append(one)
+    ledger = ledger_of(history)
+    flat = all(one.flat for one in memory)
+    return {
+        "ok": not violations and not ledger["unbalanced"] and flat,
+        "seconds": round((history.end_ns - history.start_ns) / SECOND_NS, 1),
+        "seed": seed,
+        "faults": dict(sorted(kinds.items())),
+        "skipped": skipped,
+        "violations": dict(Counter(violation.promise.value for violation in violations)),
+        "worst_detection_s": {kind: _rounded(worst(one.detected_s for one in ones)) for kind, ones in by_kind.items()},
+        "worst_recovery_s": {kind: _rounded(worst(one.recovered_s for one in ones)) for kind, ones in by_kind.items()},
+        "worst_behind_s": {kind: _rounded(worst(one.behind_s for one in ones)) for kind, ones in by_kind.items()},
+        "bounds_s": {
+            name.removesuffix("_ns"): value / SECOND_NS
+            for name, value in asdict(bounds).items()
+            if name.endswith("_ns")
+        },
+        "ledger": ledger,
+        "messages": len(history.told),
+        "rows": len(history.given),
+        "gap_records": len(history.gaps),
+        "waited_for_cpu_s": round(sum(one.waited_ns for one in history.starved) / SECOND_NS, 1),
+        "blind_s": round(sum(one.end_ns - one.start_ns for one in history.blind) / SECOND_NS, 1),
+        "memory": [asdict(one) for one in memory],
+        "memory_flat": flat if memory else None,
+    }
+
+
+def matrix(summary: Mapping[str, Any]) -> str:
+    """The fault matrix as a Markdown table, worst values of the run."""
+    lines = [
+        f"Seed {summary['seed']}, {summary['seconds']:.0f} seconds, {sum(summary['faults'].values())} faults,"
+        f" {summary['rows']:,} rows given out, violations: {sum(summary['violations'].values())}.",
+        "",
+        "| Fault | Times | Noticed after, at most | Right again after its end, at most | Longest behind |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for kind, times in summary["faults"].items():
+        cells = (summary[name][kind] for name in ("worst_detection_s", "worst_recovery_s", "worst_behind_s"))
+        lines.append(f"| {kind.replace('_', ' ')} | {times} | " + " | ".join(map(_cell, cells)) + " |")
+    for one in summary["memory"]:
+        lines += [
+            "",
+            f"Memory of {one['pod']} ({one['seconds']:.0f} s): {one['mib']} MiB, {one['mib_per_hour']:+} MiB/h.",
+        ]
+    return "\n".join(lines)
+
+
+def write_matrix(document: Path, summary: Mapping[str, Any]) -> None:
+    """Put the table between its markers."""
+    text = document.read_text()
+    head, found, rest = text.partition(BEGIN)
+    _, ended, tail = rest.partition(END)
+    if not (found and ended):
+        raise ValueError(f"{document}: no markers for the fault matrix")
+    document.write_text(f"{head}{BEGIN}\n\n{matrix(summary)}\n\n{END}{tail}")
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+def _cell(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f} s"
