@@ -16,6 +16,13 @@ from tests.support.cluster_machine import MachineError
 from tests.support.cluster_pool import SYMBOLS, Pool, installed_pool
 from tests.support.require import unavailable
 
+LAST = ("test_cluster_delivery.py", "test_cluster_uninstall.py")  # Redis loses its data; then the release goes
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files of this folder in the order of the pool's life."""
+    items.sort(key=lambda item: LAST.index(item.path.name) if item.path.name in LAST else -1)
+
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[RunningCluster]:

@@ -52,14 +52,21 @@ class Tape:
     def listen(self, server: redis.Redis, pattern: str, stop: threading.Event) -> None:
         """Record until told to stop."""
         try:
-            with server.pubsub() as subscription:  # type: ignore[no-untyped-call]
-                subscription.psubscribe(pattern)
-                while not stop.is_set():
-                    got = subscription.get_message(ignore_subscribe_messages=True, timeout=POLL_S)
-                    if got is not None:
-                        self.heard.append(Heard(time.monotonic(), got["channel"].decode(), json.loads(got["data"])))
+            while not stop.is_set():
+                try:
+                    self._listen_until_broken(server, pattern, stop)
+                except (redis.ConnectionError, redis.TimeoutError):
+                    time.sleep(POLL_S)  # Redis was restarted; whatever was missed now shows as a hole in the numbers
         except BaseException as error:  # shown by the next `since`
             self.failure = error
+
+    def _listen_until_broken(self, server: redis.Redis, pattern: str, stop: threading.Event) -> None:
+        with server.pubsub() as subscription:  # type: ignore[no-untyped-call]
+            subscription.psubscribe(pattern)
+            while not stop.is_set():
+                got = subscription.get_message(ignore_subscribe_messages=True, timeout=POLL_S)
+                if got is not None:
+                    self.heard.append(Heard(time.monotonic(), got["channel"].decode(), json.loads(got["data"])))
 
 
 @contextmanager

@@ -1,0 +1,127 @@
+"""The recorder on a cluster: simulator, Redis and shards are pods, the lookers the same.
+
+Pods and checker share one machine, so they share its monotonic clock; where a cluster is somewhere else, its tape's
+times mean nothing here, and `recording_pool` says so instead of judging.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from tests.support.cluster_client import CommandError, eventually
+from tests.support.cluster_pool import SYMBOLS, Pool
+from tests.support.delivery import bounds as times
+from tests.support.delivery.history import Books, Bounds, Fault, History, Instrument, Target
+from tests.support.delivery.ledgers import books_of_samples, samples_of
+from tests.support.delivery.recorder import Recorder
+from tests.support.delivery.starving import CpuWaits, processes
+from tests.support.require import unavailable
+from ticker_crds.names import fence_member
+
+SUBSCRIPTION = "prices"
+CHANNEL = f"ticker:{SUBSCRIPTION}"
+RESENT_S, COMPLETE_S = 60.0, 60.0
+
+
+@dataclass
+class PoolDelivery:
+    """A pool under the checker."""
+
+    pool: Pool
+    recorder: Recorder
+    bounds: Bounds
+
+    def note(
+        self, kind: str, target: Target, start_ns: int, *, recover_ns: int, account: str | None = None,
+        loses_data: bool = False,
+    ) -> None:  # fmt: skip
+        """A fault that began then and is over now."""
+        shard = None if account is None else self.shard(account)
+        end_ns = time.monotonic_ns()
+        self.recorder.faults.append(Fault(kind, target, start_ns, end_ns, recover_ns, shard, loses_data=loses_data))
+
+    def shard(self, account: str) -> str:
+        """As messages name it."""
+        return fence_member(self.pool.client.namespace, account)
+
+    def finish(self) -> History:
+        """The market stands still; everything is read to the end."""
+        assert self.pool.simulator.pause(finish=True, timeout_ms=30_000)
+        try:
+            return self.recorder.finish(self.bounds, within_s=COMPLETE_S)
+        finally:
+            self.pool.simulator.resume()
+
+
+@contextmanager
+def recording_pool(pool: Pool) -> Iterator[PoolDelivery]:
+    """Record a pool that streams, from its first complete resubscription on.
+
+    The tape begins in the middle of a day: both sockets are closed once, so that every value that is out there has
+    been sent again and is on it.
+    """
+    if pool.cluster.own is None:
+        unavailable("somebody else's cluster: its clock is not ours")
+    accounts = pool.accounts()
+    recorder = Recorder(
+        control=pool.simulator,
+        connect=_connector(pool.redis),
+        channels=[CHANNEL],
+        shards=[fence_member(pool.client.namespace, account) for account in accounts],
+        instruments=_instruments(pool, accounts),
+        books_of=lambda final: _books(pool, recorder, accounts, final=final),
+        waits=CpuWaits(
+            in_series=lambda: [*processes("simulator"), *processes("redis-server"), recorder.listener.thread],
+            beside=lambda: processes("shard"),
+        ),
+    )
+    recorder.roll_tape()
+    for number in range(1, len(accounts) + 1):
+        pool.simulator.fault("drop", api_key=f"simkey{number}")
+    wanted = {one.token for one in recorder.instruments}
+    eventually(lambda: _resent(recorder) >= wanted, timeout_s=RESENT_S, what="every instrument was sent again")
+    pool.await_streaming(accounts, len(SYMBOLS))
+    recorder.start()
+    try:
+        time.sleep(times.from_settings().fresh_ns / 1e9)  # what was under way when the subscriber came has arrived
+        recorder.begin()
+        yield PoolDelivery(pool, recorder, times.from_settings())
+    finally:
+        recorder.stop()
+
+
+def _connector(known: redis.Redis) -> Any:
+    kept = known.connection_pool.connection_kwargs
+    address = {name: kept[name] for name in ("host", "port", "password")}
+    return lambda **options: redis.Redis(**address, **options)
+
+
+def _instruments(pool: Pool, accounts: list[str]) -> tuple[Instrument, ...]:
+    rows = {row.token: row for account in accounts for row in pool.table(account).instruments}
+    return tuple(Instrument(row.token, row.symbol, (CHANNEL,)) for row in rows.values() if row.symbol in SYMBOLS)
+
+
+def _resent(recorder: Recorder) -> set[int]:
+    tape = recorder.control.tape()
+    return {token for token, socket in zip(tape["token"], tape["socket"], strict=True) if socket}
+
+
+def _books(pool: Pool, recorder: Recorder, accounts: list[str], *, final: bool) -> Iterator[Books]:
+    namespace = pool.client.namespace
+    for account in accounts:
+        for pod in pool.client.items("pods", "-l", f"tickershard.io/account={account}"):
+            path = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}:8080/proxy/metrics"
+            try:
+                samples = samples_of(pool.client.kubectl("get", "--raw", path))
+            except CommandError:
+                continue  # starting, or on its way out
+            instance = pod["metadata"]["uid"]
+            heard = (told.process for told in reversed(recorder.listener.told) if told.process.startswith(instance))
+            shard = fence_member(namespace, account)
+            yield books_of_samples(samples, shard=shard, process=next(heard, instance), final=final)
