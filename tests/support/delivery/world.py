@@ -318,13 +318,17 @@ class World:
         assert code == 0, f"{holder.name} ended with {code}\n{holder.shard.tail()}"
         self.note("sigterm", Target.PROCESS, start_ns, recover_ns=0, account=account)
 
-    def freeze_holder(self, account: str, *, for_s: float, holder: Pod | None = None) -> None:
+    def freeze_holder(
+        self, account: str, *, for_s: float, holder: Pod | None = None, until_replaced: bool = False
+    ) -> None:
         """SIGSTOP, then SIGCONT: what it still has in its hands must be refused if somebody took over."""
         start_ns = time.monotonic_ns()
         holder = holder or self.holder(account)
         assert holder is not None, f"nobody holds {account}"
         holder.shard.process.send_signal(signal.SIGSTOP)
         time.sleep(for_s)
+        if until_replaced:
+            self.wait_until(lambda: self.holder(account) not in (None, holder), "somebody took over")
         holder.shard.process.send_signal(signal.SIGCONT)
         self.note("sigstop", Target.PROCESS, start_ns, recover_ns=times.TAKE_OVER_NS, account=account)
 
