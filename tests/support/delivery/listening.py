@@ -124,7 +124,8 @@ class Listener:
         self._stop.set()
         self._subscriber.close()
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
         self._client.close()
 
     # -- called by the subscriber's thread
