@@ -56,6 +56,10 @@ test-api: binaries kernels ## the API level: etcd and a real API server
 test-cluster: packages binaries ## the cluster level: a whole Kubernetes on this machine
 	$(PYTEST) tests/cluster
 
+.PHONY: fuzz
+fuzz: kernels ## coverage-guided bytes through the frame loop of both engines (FUZZ_SECONDS=600)
+	$(BIN)/python -m tests.support.fuzz_frames --seconds $(or $(FUZZ_SECONDS),600)
+
 .PHONY: lint
 lint: venv ## ruff, mypy (strict), import contracts
 	$(BIN)/ruff check .

@@ -1,14 +1,20 @@
-"""Probes and metrics: ``/livez``, ``/readyz``, ``/startupz``, ``/metrics``. Read-only, nothing secret."""
+"""Probes, metrics, evidence: ``/livez``, ``/readyz``, ``/startupz``, ``/metrics``, ``/quarantine``.
+
+Read-only, nothing secret: what is quarantined are bytes of the public market, never a frame of text (which may speak of
+an account). The answer is bounded by the ring it shows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ticker_shard.app.health import Readiness
+from ticker_shard.ticks.quarantine import Sample
 
 
 class PortUnusableError(Exception):
@@ -24,6 +30,8 @@ class ProbeServer:
         Asked at each request.
     registry
         What ``/metrics`` shows.
+    quarantine
+        What ``/quarantine`` shows, oldest first.
     """
 
     def __init__(
@@ -33,12 +41,14 @@ class ProbeServer:
         ready: Callable[[], Readiness],
         started: Callable[[], Readiness],
         registry: CollectorRegistry,
+        quarantine: Callable[[], Sequence[Sample]],
     ) -> None:
-        self._registry = registry
+        self._registry, self._quarantine = registry, quarantine
         self._application = web.Application()
         for path, probe in (("/livez", live), ("/readyz", ready), ("/startupz", started)):
             self._application.router.add_get(path, _answering(probe))
         self._application.router.add_get("/metrics", self._metrics)
+        self._application.router.add_get("/quarantine", self._refused)
         self._runner = web.AppRunner(self._application, access_log=None, shutdown_timeout=1.0)
 
     async def start(self, host: str, port: int) -> int:
@@ -64,6 +74,20 @@ class ProbeServer:
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _refused(self, _: web.Request) -> web.Response:
+        return web.json_response({"samples": [sample_document(sample) for sample in self._quarantine()]})
+
+
+def sample_document(sample: Sample) -> dict[str, str | int]:
+    """One refused row or frame as ``/quarantine`` shows it."""
+    received = datetime.fromtimestamp(sample.received_ns / 1e9, tz=UTC)
+    return {
+        "reason": str(sample.reason),
+        "received_at": received.isoformat(timespec="milliseconds"),
+        "size": sample.size,
+        "data": sample.data,
+    }
 
 
 def _answering(probe: Callable[[], Readiness]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -61,6 +61,8 @@ class Sample:
     assigned: int
     applied_revision: int
     acknowledged_revision: int
+    engine: str
+    crowded_frames: int
     circuit: CircuitBreaker
     refused_channels: int
 
@@ -231,4 +233,12 @@ def _process(sample: Sample) -> Families:
     yield _gauge("instruments_assigned", "Instruments of the table in force.", sample.assigned)
     yield _gauge("assignment_applied_revision", "Revision of the table in force.", sample.applied_revision)
     yield _gauge("assignment_acknowledged_revision", "Revision acknowledged.", sample.acknowledged_revision)
+    engine = GaugeMetricFamily("tickershard_engine", "1 for how frames are taken: native or numpy.", labels=("engine",))
+    engine.add_metric((sample.engine,), 1)
+    yield engine
+    yield CounterMetricFamily(
+        "tickershard_crowded_frames",
+        "Frames with so many packets of one instrument that the native engine left them to numpy.",
+        value=sample.crowded_frames,
+    )
     yield _gauge("loop_lag_max_seconds", "The longest the event loop was late.", sample.counts.loop_lag_max_s)

@@ -116,7 +116,11 @@ class Shard:
             wall_clock=lambda: datetime.now(tz=UTC),
         )
         self._probes = ProbeServer(
-            live=self.live, ready=self.ready, started=self.started, registry=make_registry(self._sample)
+            live=self.live,
+            ready=self.ready,
+            started=self.started,
+            registry=make_registry(self._sample),
+            quarantine=self.pipeline.processor.quarantine.samples,
         )
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -331,6 +335,8 @@ class Shard:
             assigned=self.pipeline.table.assigned,
             applied_revision=self.pipeline.table.revision,
             acknowledged_revision=self.reporter.acknowledged_revision,
+            engine=self.pipeline.processor.engine.value,
+            crowded_frames=self.pipeline.processor.crowded,
         )
 
     def _beat(self, name: str) -> None:

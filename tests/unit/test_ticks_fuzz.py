@@ -1,0 +1,55 @@
+"""Twenty seconds of coverage-guided bytes through both engines, and that the judge of it can say no."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SECONDS = 20
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("atheris") is None, reason="atheris is not to be had for this Python"
+)
+
+
+def test_no_bytes_raise_unbalance_or_divide_the_engines() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.support.fuzz_frames", "--seconds", str(SECONDS)],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+
+    assert ran.returncode == 0, ran.stderr[-4_000:]
+    done = re.search(r"Done (\d+) runs", ran.stderr)
+    assert done is not None, ran.stderr[-4_000:]
+    assert int(done[1]) > 100, "it looked at next to nothing"
+
+
+def test_a_lost_row_and_a_difference_are_noticed() -> None:
+    from tests.support import fuzz_frames as fuzz
+
+    class Loser:
+        def __init__(self, inner: fuzz.TickProcessor) -> None:
+            self.inner, self.state = inner, inner.state
+
+        def process(self, frame: bytes, *, received_ns: int) -> fuzz.ProcessedFrame:
+            result = self.inner.process(frame, received_ns=received_ns)
+            return replace(result, rows=result.rows.take(slice(1, None)))
+
+    class Liar(Loser):
+        def process(self, frame: bytes, *, received_ns: int) -> fuzz.ProcessedFrame:
+            result = self.inner.process(frame, received_ns=received_ns)
+            result.rows.words[:] += np.uint32(1)
+            return result
+
+    data = next(iter(fuzz.seeds()))
+    fuzz.check(data, fuzz.fresh_engines())
+    for wrong in (Loser, Liar):
+        native, numpy = fuzz.fresh_engines()
+        with pytest.raises(AssertionError):
+            fuzz.check(data, [wrong(native), numpy])
