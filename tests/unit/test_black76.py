@@ -216,6 +216,8 @@ def test_nothing_to_price_is_no_trouble(price_options) -> None:
         ({"price": math.inf}, PricingOutcome.NO_PRICE),
         ({"price": 1e-289 * 25_000}, PricingOutcome.PRICED),
         ({"price": 1e-291 * 25_000}, PricingOutcome.NOT_DETERMINED),
+        # At the money the square of so small a volatility is zero.
+        ({"price": 1e-300, "underlying": 1e-12, "strike": 1e-12}, PricingOutcome.NOT_DETERMINED),
     ],
     ids=str,
 )

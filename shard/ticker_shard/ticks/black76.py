@@ -20,7 +20,8 @@ twice the working precision (Dekker's exact products, Knuth's exact sums), so th
 ``NOT_DETERMINED``    a volatility exists, but says nothing: a change of one unit in the last place of the larger leg,
                       2⁻⁵²·D·max(F, K), would move it by more than `IV_ERROR_MAX`. So it is only where the price is
                       far in the money or next to its bound and what is left is rounding noise. Also where a number
-                      leaves the range in which doubles keep their digits (`SIZE_MIN`, `SIZE_MAX`, `SHARE_MIN`).
+                      leaves the range in which doubles keep their digits (`SIZE_MIN`, `SIZE_MAX`, `SHARE_MIN`),
+                      or doubles cannot resolve σ√T (below 1e-10 at the money: microseconds before expiry).
 
 Anything else is answered, as exactly as if the time value had been handed over itself: volatility within 1e-12 for five
 minutes or more to expiry (the error grows like 2e-16/√T, as the effect of one rounding of F does).
@@ -225,7 +226,7 @@ def _total_volatility(legs: _Legs, warm: Floats) -> tuple[Floats, Flags]:
         high, low = np.where(too_high, np.minimum(high, s), high), np.where(too_high, low, np.maximum(low, s))
         arrived = np.abs(newton) * (np.abs(curvature) + 1.0 / s) < STEP_LAST
         found[at[arrived]] = (s + step)[arrived]
-        solved[at[arrived]] = True
+        solved[at[arrived]] = (np.abs(step) < s)[arrived]  # false where s² underflows
         following = s + step
         following = np.where(following <= low, 0.5 * (s + low), following)
         following = np.where(
