@@ -5,6 +5,7 @@ By virtual time. The peer answers every subscription from its cache, as the brok
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.support.feed_story import MS, SETTINGS, Story
 from ticker_crds import Mode
+from ticker_shard.app.settings import ShardSettings
 from ticker_shard.feed import WATCHDOGS, Action, ChangeKind, CloseReason, SessionState, Signal
 from ticker_shard.feed.session import BinaryKind, KiteSession
 from ticker_shard.feed.watchdogs import (
@@ -69,6 +71,16 @@ def mute(story: Story, ms: int) -> Story:
 def test_the_ladder_is_the_table() -> None:
     assert [watchdog.action for watchdog in WATCHDOGS if watchdog.signal is Signal.SILENT] == [Action.RECONNECT]
     assert list(LADDER) == [Action.RESUBSCRIBE, Action.RECONNECT, Action.REPORT]
+
+
+def test_the_handbook_has_every_signal_and_every_limit() -> None:
+    handbook = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    table = handbook.split("## What the shard watches")[1].split("## ")[0]
+
+    limits = ("silence_ms", "mute_ms", "stall_floor_s", "stall_multiple", "confirm_after_s")
+    names = [*(f"`{signal.value}`" for signal in Signal), *(f"`{name}`" for name in limits)]
+    assert [name for name in names if name not in table] == []
+    assert set(limits) <= set(ShardSettings.model_fields)
 
 
 def test_a_mute_socket_is_noticed_in_time_and_everything_is_asked_for_again_with_its_mode(story: Story) -> None:
