@@ -18,7 +18,7 @@ from ticker_shard.ticks.pricing import BlockPricer
 from ticker_shard.ticks.processor import TickProcessor
 from ticker_shard.ticks.rows import WORDS, PacketKind, Slots, TickRows, Word, unpriced_rows
 from ticker_shard.ticks.state import InstrumentState
-from ticker_shard.ticks.underlying import PricingRules
+from ticker_shard.ticks.underlying import ChainMarket, PricingRules
 
 CHANNEL = "ticker:nifty:options"
 WEEKLY, MONTHLY = "2026-11-17", "2026-11-23"
@@ -86,9 +86,11 @@ class Stage:
     now_s: int = NOON_S
     pricer: BlockPricer = field(default_factory=lambda: array_pricer(solve_slowly))
 
+    market: type[ChainMarket] = ChainMarket
+
     def __post_init__(self) -> None:
         self.state = InstrumentState()
-        self.greeks = GreeksCalculator(state=self.state, pricer=self.pricer, rules=self.rules)
+        self.greeks = GreeksCalculator(state=self.state, pricer=self.pricer, market=self.market, rules=self.rules)
         self.processor = TickProcessor(state=self.state, greeks=self.greeks)
         self.configure(self.rows)
 

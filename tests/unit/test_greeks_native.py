@@ -11,6 +11,8 @@ from ticker_crds import AssignedInstrument
 from ticker_shard.ticks.greeks_arrays import array_pricer
 from ticker_shard.ticks.greeks_native import price_block, warm_up
 from ticker_shard.ticks.rows import TickRows
+from ticker_shard.ticks.underlying import Source
+from ticker_shard.ticks.underlying_native import NativeChainMarket, _note, _refresh
 
 OPTIONS = [
     *(option(25_800 + 100 * number, kind) for number in range(4) for kind in ("CE", "PE")),
@@ -26,7 +28,13 @@ PRICES = st.one_of(
     st.integers(1, 12_000).map(lambda ticks: ticks * 0.05),
 )
 BLOCKS = st.lists(
-    st.tuples(st.dictionaries(st.sampled_from(TABLE), PRICES, min_size=1), st.integers(0, 20)), min_size=1, max_size=6
+    st.tuples(
+        st.dictionaries(st.sampled_from(TABLE), PRICES, min_size=1),
+        st.integers(0, 20),  # seconds until the next one
+        st.sampled_from([0.0, 0.004, 0.1]),  # half the spread, as a share of the price; 0 = no book
+    ),
+    min_size=1,
+    max_size=8,
 )
 
 
@@ -39,11 +47,13 @@ def same(native: TickRows, arrays: TickRows) -> None:
 @settings(max_examples=100, deadline=None)
 @given(BLOCKS)
 def test_both_price_every_block_alike_and_count_alike(
-    blocks: list[tuple[dict[AssignedInstrument, float], int]],
+    blocks: list[tuple[dict[AssignedInstrument, float], int, float]],
 ) -> None:
-    native, arrays = Stage(TABLE, pricer=price_block), Stage(TABLE, pricer=array_pricer())
-    for prices, seconds in blocks:
-        same(native.tick(prices), arrays.tick(prices))
+    native, arrays = Stage(TABLE, pricer=price_block, market=NativeChainMarket), Stage(TABLE, pricer=array_pricer())
+    for prices, seconds, half in blocks:
+        book = {row: (price * (1 - half), price * (1 + half)) for row, price in prices.items() if half and price > 0}
+        same(native.tick(prices, book=book), arrays.tick(prices, book=book))
+        assert native.greeks.market.source.tolist() == arrays.greeks.market.source.tolist()
         for stage in (native, arrays):
             stage.now_s += seconds
 
@@ -53,14 +63,29 @@ def test_both_price_every_block_alike_and_count_alike(
     same(native.state.newest(every), arrays.state.newest(every))
 
 
+def test_a_pair_is_used_by_both() -> None:
+    stages = [Stage(TABLE, pricer=price_block, market=NativeChainMarket), Stage(TABLE, pricer=array_pricer())]
+    prices = {option(26_000, "CE", WEEKLY): 200.0, option(26_000, "PE", WEEKLY): 190.0}
+    book = {row: (price - 0.5, price + 0.5) for row, price in prices.items()}
+    blocks = []
+    for stage in stages:
+        stage.tick(prices, book=book)
+        stage.now_s += 1
+        blocks.append(stage.tick(prices, book=book))
+
+    same(*blocks)
+    assert [Source.PAIR in stage.greeks.market.source for stage in stages] == [True, True]
+
+
 def test_a_live_block_needs_no_compilation_after_the_warm_up() -> None:
     warm_up()
-    known = len(price_block.signatures)
-    stage = Stage(TABLE, pricer=price_block)
+    compiled = (price_block, _note, _refresh)
+    known = [len(function.signatures) for function in compiled]
+    stage = Stage(TABLE, pricer=price_block, market=NativeChainMarket)
 
     stage.tick({future(): 26_050.0, OPTIONS[0]: 300.0})
     stage.tick({future(): 26_060.0})
     stage.reprice()
 
     assert stage.greeks.counts()["priced"] == 2
-    assert len(price_block.signatures) == known
+    assert [len(function.signatures) for function in compiled] == known == [1, 1, 1]

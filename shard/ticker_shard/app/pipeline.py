@@ -38,7 +38,7 @@ from ticker_shard.feed import (
 from ticker_shard.publish.encode import make_encoders
 from ticker_shard.publish.gaps import Hole
 from ticker_shard.publish.publisher import Holdings, RedisPublisher
-from ticker_shard.ticks.engine import Engine, load_pricer
+from ticker_shard.ticks.engine import Engine, load_market, load_pricer
 from ticker_shard.ticks.greeks import GreeksCalculator
 from ticker_shard.ticks.instruments import InstrumentTable, build_instruments
 from ticker_shard.ticks.processor import TickProcessor
@@ -89,7 +89,8 @@ class Pipeline:
         rules = PricingRules(
             rate=settings.rate, dividend_yield=settings.dividend_yield, stale_s=settings.underlying_stale_s
         )
-        self.greeks = GreeksCalculator(state=state, pricer=load_pricer(settings.engine), rules=rules)
+        pricer, market = load_pricer(settings.engine), load_market(settings.engine)
+        self.greeks = GreeksCalculator(state=state, pricer=pricer, market=market, rules=rules)
         self.processor = TickProcessor(
             state=state,
             rules=ValidationRules(market_hours=settings.market_hours),

@@ -18,6 +18,7 @@ from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.pricing import BlockPricer
 from ticker_shard.ticks.rows import GREEKS, WORDS, Kinds, TickRows
 from ticker_shard.ticks.state import InstrumentState
+from ticker_shard.ticks.underlying import ChainMarket
 from ticker_shard.ticks.validate import SECOND_NS, RowFlag, TickValidator, midnight
 
 if TYPE_CHECKING:
@@ -83,6 +84,15 @@ def load_pricer(wanted: Engine) -> BlockPricer:
     from ticker_shard.ticks.greeks_native import price_block
 
     return price_block
+
+
+def load_market(wanted: Engine) -> type[ChainMarket]:
+    """Who watches underlyings, by the same rule as `load_pricer`."""
+    if load_kernels(wanted) is None:
+        return ChainMarket
+    from ticker_shard.ticks.underlying_native import NativeChainMarket
+
+    return NativeChainMarket
 
 
 @dataclass(frozen=True, slots=True)

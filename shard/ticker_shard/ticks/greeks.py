@@ -46,6 +46,8 @@ class GreeksCalculator:
         The newest rows; read when a second has passed and when something is priced again, which also writes it.
     pricer
         Computes a block: `greeks_native.price_block`, or `greeks_arrays.array_pricer` with a solver.
+    market
+        Watches underlyings: `ChainMarket`, or `underlying_native.NativeChainMarket`.
     rules
         Rate, dividends, staleness.
 
@@ -57,13 +59,21 @@ class GreeksCalculator:
         Rows that were priced again because their underlying moved, and changed.
     """
 
-    def __init__(self, *, state: InstrumentState, pricer: BlockPricer, rules: PricingRules | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        state: InstrumentState,
+        pricer: BlockPricer,
+        market: type[ChainMarket] = ChainMarket,
+        rules: PricingRules | None = None,
+    ) -> None:
         self._state, self._pricer, self._rules = state, pricer, rules or PricingRules()
+        self._make_market = market
         self.outcomes: NDArray[np.int64] = np.zeros(len(PricingOutcome), np.int64)
         self.repriced = 0
         self._identities: tuple[tuple[str, str, str] | None, ...] = ()
         self._contracts = read_contracts(no_instruments())
-        self._market = ChainMarket(self._contracts, self._rules)
+        self._market = market(self._contracts, self._rules)
         self._options = contract_columns(self._contracts, warm=np.empty(0), priced_on=np.empty(0))
         self.configure(state.table)
 
@@ -91,7 +101,7 @@ class GreeksCalculator:
         priced_on = _carried(self._options.priced_on, stays, table.capacity)
         clock_s = self._market.clock_s
         self._contracts = read_contracts(table)
-        self._market = ChainMarket(self._contracts, self._rules, clock_s=clock_s)
+        self._market = self._make_market(self._contracts, self._rules, clock_s=clock_s)
         self._options = contract_columns(self._contracts, warm=warm, priced_on=priced_on)
         self._chains = chain_columns(self._market)
         self._any = bool(self._contracts.asked.any())

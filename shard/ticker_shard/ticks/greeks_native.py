@@ -7,15 +7,21 @@ beside the module; `warm_up` compiles or loads it, before the first live frame.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ticker_crds import AssignedInstrument, AssignmentTable, Mode
 from ticker_shard.ticks.black76_native import price_option
 from ticker_shard.ticks.compiled import kernel
+from ticker_shard.ticks.greeks import GreeksCalculator
+from ticker_shard.ticks.instruments import build_instruments
 from ticker_shard.ticks.pricing import ChainColumns, ContractColumns, RowColumns
-from ticker_shard.ticks.rows import GREEKS, Greek, PricingOutcome
+from ticker_shard.ticks.rows import WORDS, Greek, PacketKind, PricingOutcome, Word, unpriced_rows
+from ticker_shard.ticks.state import InstrumentState
+from ticker_shard.ticks.underlying_native import NativeChainMarket
 
 _NOT_ASKED: Final = int(PricingOutcome.NOT_ASKED)
 _PRICED: Final = int(PricingOutcome.PRICED)
@@ -87,10 +93,16 @@ def price_block(
 
 
 def warm_up() -> None:
-    """Compile (or load) `price_block` for exactly the types that blocks have."""
-    slots, floats = np.empty(0, np.int32), np.empty(0)
-    flags, times = np.empty(0, np.bool_), np.empty(0, np.int64)
-    rows = RowColumns(slots, slots.copy(), np.empty((0, GREEKS)), np.empty(0, np.uint8), times)
-    options = ContractColumns(flags, slots, flags, floats, floats, floats, floats, times)
-    chains = ChainColumns(np.empty(0, np.uint8), floats, floats, floats, floats, floats, floats)
-    price_block(rows, options, chains, 0.0, 0, np.zeros(len(PricingOutcome), np.int64))
+    """Compile (or load) all that live rows need, by pricing one option on one future."""
+    option = AssignedInstrument(
+        token=2, exchange="NFO", tradingsymbol="W26NOV100CE", mode=Mode.FULL, channels=(), expiry="2026-11-24",
+        strike="100", instrument_type="CE", underlying="w", greeks=True,
+    )  # fmt: skip
+    future = replace(option, token=258, tradingsymbol="W26NOVFUT", instrument_type="FUT", greeks=False)
+    state = InstrumentState()
+    state.configure(build_instruments(AssignmentTable("warm-up", 1, instruments=(option, future))))
+    words = np.zeros((2, WORDS), np.uint32)
+    words[:, Word.LAST_PRICE] = 100, 10_000
+    received_ns = np.full(2, 1_763_700_000_000_000_000, np.int64)
+    rows = unpriced_rows(words, np.full(2, PacketKind.FULL, np.uint8), np.arange(2, dtype=np.int32), received_ns)
+    GreeksCalculator(state=state, pricer=price_block, market=NativeChainMarket).price(rows, now_ns=int(received_ns[0]))
