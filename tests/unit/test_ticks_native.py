@@ -34,11 +34,20 @@ from tests.unit.test_ticks_process import (
     rows_of_any_sort,
 )  # fmt: skip
 from ticker_crds import Mode
-from ticker_shard.ticks import InstrumentState, PacketKind, ProcessedFrame, TickProcessor, ValidationRules
+from ticker_shard.ticks import (
+    FrameFault,
+    InstrumentState,
+    PacketKind,
+    ProcessedFrame,
+    TickProcessor,
+    ValidationRules,
+    decode_frame,
+)
 from ticker_shard.ticks.engine import Engine, EngineMissingError
 from ticker_shard.ticks.greeks import GreeksCalculator
 from ticker_shard.ticks.greeks_arrays import Solver, array_pricer
 from ticker_shard.ticks.instruments import build_instruments
+from ticker_shard.ticks.native_decode import TRAILING, decode_natively
 from ticker_shard.ticks.rows import PricingOutcome, TickRows
 from ticker_shard.ticks.sessions import MarketHours
 from ticker_shard.ticks.validate import SAME_INSTRUMENT_MAX
@@ -191,6 +200,20 @@ def test_any_bytes_give_the_same(data: bytes) -> None:
     result = twins.process(data, OPENING * SECOND_NS)
 
     assert result.received == len(result.rows) + sum(map(len, result.rejected.values()))
+
+
+@settings(max_examples=150)
+@given(st.one_of(frames(), st.binary(max_size=300)))
+def test_decoding_alone_gives_the_same(data: bytes) -> None:
+    words, kind, counters = decode_natively(data)
+
+    reference = decode_frame(data)
+    assert_same_bits(words, reference.words)
+    assert_same_bits(kind, reference.kind)
+    assert {fault: count for fault, count in zip(FrameFault, counters.tolist(), strict=False) if count} == (
+        reference.report.faults
+    )
+    assert counters[TRAILING] == reference.report.trailing_bytes
 
 
 def test_a_large_frame_of_many_instruments_gives_the_same() -> None:

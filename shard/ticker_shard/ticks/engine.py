@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ticker_shard.ticks.decode import COUNT_BYTES, LENGTH_BYTES, PACKET_BYTES, Frame, FrameFault
+from ticker_shard.ticks.decode import COUNT_BYTES, PACKET_STRIDE_MIN, Frame, FrameFault
 from ticker_shard.ticks.greeks_arrays import array_pricer
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.pricing import BlockPricer
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 # Faults in the order in which a walk meets them; the first two can come either way.
 _FAULTS: Final = tuple(enumerate(FrameFault))
 _ZERO_FIRST: Final = (_FAULTS[1], _FAULTS[0], *_FAULTS[2:])
-_PACKET_BYTES_MIN: Final = LENGTH_BYTES + min(PACKET_BYTES.values())
 
 
 class Engine(StrEnum):
@@ -161,7 +160,7 @@ class NativeEngine:
         octets = np.frombuffer(frame, np.uint8) if size else np.empty(0, np.uint8)
         octets.flags.writeable = False  # kernels are compiled for one kind of array
         declared = frame[0] << 8 | frame[1] if size >= COUNT_BYTES else 0
-        room = min(declared, max(0, size - COUNT_BYTES) // _PACKET_BYTES_MIN)
+        room = min(declared, max(0, size - COUNT_BYTES) // PACKET_STRIDE_MIN)
         columns = (
             np.empty((room, WORDS), np.uint32),
             np.empty(room, np.uint8),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ticker_shard.ticks.compiled import kernel
-from ticker_shard.ticks.decode import COUNT_BYTES, LENGTH_BYTES, PACKET_BYTES, FrameFault
+from ticker_shard.ticks.decode import COUNT_BYTES, LENGTH_BYTES, PACKET_BYTES, PACKET_STRIDE_MIN, Frame, FrameFault
 from ticker_shard.ticks.rows import WORDS, Kinds, PacketKind, Word, Words
 
 Bytes: TypeAlias = NDArray[np.uint8]
@@ -130,3 +130,22 @@ def walk(frame: Bytes, declared: Integer, words: Words, kind: Kinds, counters: C
         counters[_TRAILING_BYTES] = 1
         counters[TRAILING] = size - at
     return taken
+
+
+def decode_natively(frame: Frame) -> tuple[Words, Kinds, Counters]:
+    """Decode alone: rows, kinds and counters, as `decode_frame` does; any bytes are acceptable.
+
+    Parameters
+    ----------
+    frame
+        The payload; read only during the call.
+    """
+    size = len(frame)
+    octets = np.frombuffer(frame, np.uint8) if size else np.empty(0, np.uint8)
+    octets.flags.writeable = False
+    declared = frame[0] << 8 | frame[1] if size >= COUNT_BYTES else 0
+    room = min(declared, max(0, size - COUNT_BYTES) // PACKET_STRIDE_MIN)
+    words, kind = np.empty((room, WORDS), np.uint32), np.empty(room, np.uint8)
+    counters = np.zeros(DECODE_COUNTERS, np.int64)
+    count = walk(octets, declared, words, kind, counters)
+    return words[:count], kind[:count], counters
