@@ -79,9 +79,16 @@ assert LADDER[-1] is Action.REPORT, "after the report comes nothing but patience
 
 
 class Rhythm:
-    """How long a healthy socket is quiet: the longest pause lately, which halves every `PAUSE_HALF_LIFE_S`."""
+    """How long a healthy socket is quiet: the longest pause lately, which halves every `PAUSE_HALF_LIFE_S`.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    ignored_ns
+        Shorter pauses are counted and no more: they change no limit, and nearly every frame ends one.
+    """
+
+    def __init__(self, *, ignored_ns: int) -> None:
+        self._ignored_ns = ignored_ns
         self._pauses = 0
         self._longest_ns = 0.0
         self._at_ns = 0
@@ -93,7 +100,7 @@ class Rhythm:
     def learn(self, pause_ns: int, *, now_ns: int) -> None:
         """It was quiet for so long and then went on by itself."""
         self._pauses += 1
-        if pause_ns >= self._faded_ns(now_ns):
+        if pause_ns > self._ignored_ns and pause_ns >= self._faded_ns(now_ns):
             self._longest_ns, self._at_ns = float(pause_ns), now_ns
 
     def limit_ns(self, *, instruments: int, now_ns: int) -> int:
@@ -130,7 +137,7 @@ class FlowWatch:
 
     def __init__(self, settings: FeedSettings) -> None:
         self._shortest_ns = settings.mute_ms * MILLISECOND_NS
-        self._rhythm = Rhythm()
+        self._rhythm = Rhythm(ignored_ns=int(self._shortest_ns / PATIENCE))
         self._instruments = 0  # wanted ones whose market is open
         self._connected = False
         self._steps = 0  # actions taken in the present spell
