@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -28,7 +29,7 @@ from ticker_shard.feed import (
     KiteWebSocketPool,
     SessionState,
 )
-from ticker_shard.feed.shell import FRAMES_FAILED_MAX, ReceiverBrokenError
+from ticker_shard.feed.shell import FRAMES_FAILED_MAX, RECEIVE_BYTES, ReceiverBrokenError
 from ticker_shard.ticks import build_instruments
 
 DEADLINE_S = 10.0
@@ -520,3 +521,29 @@ async def test_three_sockets_share_the_instruments(broker: Broker) -> None:
         assert subscribed == [[1, 4], [2, 5], [3, 6]]
         assert feed.status.unplaced == (7, 8)
         assert feed.status.wanted == 8
+
+
+async def test_a_flood_of_frames_leaves_turns_of_the_loop_to_others(broker: Broker) -> None:
+    """What waits in the kernel must not become one read: publishing happens on the same loop."""
+    frame = bytes(40_000)
+    frames = 300
+    turn, frames_in_turn = 0, Counter[int]()
+
+    async def count_turns() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    async with feeding(broker) as feed:
+        feed.pool.set_credentials(CREDENTIALS)
+        feed.pool.want(build_instruments(a_table({1: Mode.FULL})))
+        await feed.until(lambda: feed.status.open == 1, "connected")
+        feed.answers = lambda payload: frames_in_turn.update([turn]) or ()
+        counting = asyncio.create_task(count_turns())
+        for _ in range(frames):
+            broker.peers[0].send(frame)
+        await feed.until(lambda: frames_in_turn.total() == frames, "all frames")
+        counting.cancel()
+
+    assert max(frames_in_turn.values()) * len(frame) <= 2 * RECEIVE_BYTES + len(frame)
