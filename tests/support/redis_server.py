@@ -40,7 +40,8 @@ class RedisServer:
     def client(self) -> redis.Redis:
         return redis.Redis.from_url(self.url)
 
-    def start(self) -> None:
+    def start(self, *more: str, wait: bool = True) -> None:
+        """Start with `more` arguments; by default until it answers."""
         binary = shutil.which("redis-server") or unavailable("no redis-server on the PATH (Debian: redis-server)")
         self.process = subprocess.Popen(
             [
@@ -48,10 +49,13 @@ class RedisServer:
                 *("--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"),
                 *("--dir", self.folder.name),
                 *self.arguments,
+                *more,
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        if not wait:
+            return
         deadline = time.monotonic() + START_S
         while True:
             try:
@@ -73,9 +77,9 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(*arguments: str) -> Iterator[RedisServer]:
+def redis_server(*arguments: str, port: int | None = None) -> Iterator[RedisServer]:
     """A server with extra `arguments`, gone afterwards."""
-    server = RedisServer(free_port(), arguments)
+    server = RedisServer(port or free_port(), arguments)
     server.start()
     try:
         yield server

@@ -6,7 +6,7 @@ an account). The answer is bounded by the ring it shows.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from aiohttp import web
@@ -32,6 +32,8 @@ class ProbeServer:
         What ``/metrics`` shows.
     quarantine
         What ``/quarantine`` shows, oldest first.
+    details
+        What an answer as JSON says besides (to whoever accepts ``application/json``).
     """
 
     def __init__(
@@ -42,11 +44,12 @@ class ProbeServer:
         started: Callable[[], Readiness],
         registry: CollectorRegistry,
         quarantine: Callable[[], Sequence[Sample]],
+        details: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
         self._registry, self._quarantine = registry, quarantine
         self._application = web.Application()
         for path, probe in (("/livez", live), ("/readyz", ready), ("/startupz", started)):
-            self._application.router.add_get(path, _answering(probe))
+            self._application.router.add_get(path, _answering(probe, details))
         self._application.router.add_get("/metrics", self._metrics)
         self._application.router.add_get("/quarantine", self._refused)
         self._runner = web.AppRunner(self._application, access_log=None, shutdown_timeout=1.0)
@@ -90,9 +93,14 @@ def sample_document(sample: Sample) -> dict[str, str | int]:
     }
 
 
-def _answering(probe: Callable[[], Readiness]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    async def answer(_: web.Request) -> web.StreamResponse:
+def _answering(
+    probe: Callable[[], Readiness], details: Callable[[], Mapping[str, object]]
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def answer(request: web.Request) -> web.StreamResponse:
         found = probe()
+        if "application/json" in request.headers.get("Accept", ""):
+            body = {"ok": found.ready, "message": found.message, **details()}
+            return web.json_response(body, status=200 if found.ready else 503)
         return web.Response(text=f"{found.message}\n", status=200 if found.ready else 503)
 
     return answer

@@ -11,9 +11,9 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from ticker_common.logs import register_secret
+from ticker_shard.publish.addresses import parse_address
 
 URL_BYTES_MAX: Final = 4_096
-SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
 
 
 class RedisUrlFile:
@@ -61,10 +61,9 @@ class RedisUrlFile:
             parts = urlsplit(text)
             if parts.password:
                 register_secret(parts.password, unquote(parts.password))
-            usable = parts.scheme in SCHEMES and (bool(parts.hostname) or parts.scheme == "unix")
-            _ = parts.port  # raises for what is no number
+            address = parse_address(text)
+            if address.sentinel_password:
+                register_secret(address.sentinel_password)
         except ValueError:
-            usable = False
-        if not usable:
             return "", f"the file {name} does not hold a Redis URL (redis://host:port/0 or rediss://…)"
         return text, None

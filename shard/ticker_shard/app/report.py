@@ -23,7 +23,7 @@ from ticker_shard.assignment import (
     conditions,
 )
 from ticker_shard.feed import FeedStatus, SessionState
-from ticker_shard.publish.fence import CONFIGURATION, TroubleKind
+from ticker_shard.publish.fence import CONFIGURATION, LOCAL, TroubleKind
 from ticker_shard.publish.latency import Latency
 from ticker_shard.publish.ledger import Ledger
 from ticker_shard.publish.publisher import Holdings
@@ -207,5 +207,5 @@ def fault_of_redis(trouble: str | None) -> Fault | None:
     if trouble is None:
         return None
     kind = trouble.partition(":")[0]
-    refused = kind in CONFIGURATION or kind == TroubleKind.REFUSED
+    refused = kind in CONFIGURATION or kind in LOCAL or kind == TroubleKind.NOT_WRITABLE
     return Fault(Reason.REDIS_REFUSED if refused else Reason.REDIS_UNREACHABLE, f"Redis: {trouble}")

@@ -121,6 +121,7 @@ class Shard:
             started=self.started,
             registry=make_registry(self._sample),
             quarantine=self.pipeline.processor.quarantine.samples,
+            details=self.details,
         )
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -287,6 +288,17 @@ class Shard:
             obstacle = parts.credentials_fault.message
         holder = live_holder(self.publisher.other_holder, self.reporter.lease, redis_answers=parts.redis_fault is None)
         return readiness(self.publisher.state, obstacle=obstacle, holder=holder)
+
+    def details(self) -> dict[str, object]:
+        """What a probe says besides, as JSON; nothing secret."""
+        publisher = self.publisher
+        redis = {
+            "circuit_state": publisher.breaker.state.value,
+            "failures": publisher.breaker.failures,
+            "channels_refused": publisher.refused_channels,
+            "trouble": publisher.trouble,
+        }
+        return {"phase": publisher.state.value, "redis": redis}
 
     def _held(self) -> Held:
         """What this process holds; the publisher counts an account without channels as all, the voice as none."""

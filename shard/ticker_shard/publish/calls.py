@@ -71,6 +71,7 @@ class CallMaker:
         encoders: Mapping[Encoding, Encoder],
     ) -> None:
         self.table: InstrumentTable | None = None
+        self.stream_max = 0  # messages that a channel's stream keeps; 0 = there is none
         self._book: SymbolBook | None = None
         self._shard, self._process, self._source, self._newest = shard, process, source, newest
         self._handover, self._batcher, self._ledger = handover, batcher, ledger
@@ -130,7 +131,7 @@ class CallMaker:
             del outbox.gaps[: len(gaps)]
             holes = outbox.untold_holes() if start == 0 else b""
             takes = fields_to_take(rows.slot[part], fresh[part], table=self.table, taken=outbox.taken)
-            call = replace(call, holes=holes, takes=takes)
+            call = replace(call, holes=holes, takes=takes, stream_max=self.stream_max)
             outbox.sent[mark.n] = Parcel(
                 mark=mark,
                 revision=call.revision,

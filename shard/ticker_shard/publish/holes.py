@@ -5,7 +5,7 @@ hole                          from                                   to
 ============================  =====================================  ===========================================
 calls fail (``redis``)        the first call that failed             the rewrite afterwards is complete
 no call was made, though      the last accepted call                 the next one
-none failed (``stalled``:
+none failed (``paused``:
 the process was stopped)
 nobody held the channel       the last accepted call of the          the claim
 (``takeover``)                predecessor, by Redis's clock
@@ -92,7 +92,7 @@ class HoleKeeper:
         last_ns, hole_ns = outbox.accepted_ns, outbox.hole_ns
         if hole_ns is None:
             if last_ns is not None and now_ns - last_ns > self._stall_ns:
-                self._declare_all(name, start_ns=outbox.accepted_wall_ns, end_ns=wall_ns, cause="stalled")
+                self._declare_all(name, start_ns=outbox.accepted_wall_ns, end_ns=wall_ns, cause="paused")
         elif not outbox.sent and not outbox.repeats and not outbox.blocked(now_ns=now_ns):
             outbox.hole_ns = None
             if now_ns - hole_ns > self._window_ns:

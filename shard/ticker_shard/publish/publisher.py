@@ -24,7 +24,8 @@ from ticker_crds import Encoding
 from ticker_shard.publish.breaker import BreakerState, CircuitBreaker, Outcome
 from ticker_shard.publish.calls import NewestValues
 from ticker_shard.publish.core import PublisherCore
-from ticker_shard.publish.door import Door, RedisTroubleError
+from ticker_shard.publish.door import RedisTroubleError
+from ticker_shard.publish.doors import AnyDoor, open_door
 from ticker_shard.publish.encode import Encoder
 from ticker_shard.publish.fence import CONFIGURATION, Request, Trouble, Unanswered, trouble_of_redis
 from ticker_shard.publish.gaps import Hole
@@ -128,8 +129,8 @@ class RedisPublisher:
         self._redis_url, self._shard, self._timing, self._on_change = redis_url, shard, timing, on_change
         self._monotonic_ns, self._wall_ns = monotonic_ns, wall_ns
         self._wake = asyncio.Event()
-        self._door: Door | None = None
-        self._idle: Door | None = None  # while the loop sleeps with nothing outstanding and nothing else to do
+        self._door: AnyDoor | None = None
+        self._idle: AnyDoor | None = None  # while the loop sleeps with nothing outstanding and nothing else to do
         self._posted: _Round | None = None  # on its way already
         self._permission_due_ns = 0
         self._url_changed = False
@@ -303,7 +304,7 @@ class RedisPublisher:
             await self._disconnect()
             self._tell()
 
-    async def _turn(self, door: Door) -> bool:
+    async def _turn(self, door: AnyDoor) -> bool:
         """One round; `False` when nothing was due."""
         await self._ask_permission(door)
         if self._door is None:
@@ -321,7 +322,7 @@ class RedisPublisher:
         requests = self._core.plan_round(now_ns=sent_ns, wall_ns=self._wall_ns())
         return _Round(requests, sent_ns) if requests else None
 
-    async def _settle(self, door: Door, planned: _Round) -> None:
+    async def _settle(self, door: AnyDoor, planned: _Round) -> None:
         """Await the answers to a round that was posted, and take them in."""
         core, requests, sent_ns = self._core, planned.requests, planned.sent_ns
         answers = await door.collect(requests)
@@ -338,9 +339,9 @@ class RedisPublisher:
             await self._disconnect()
         self._report(Outcome.FAILURE if failed else Outcome.SUCCESS)
 
-    async def _connect(self) -> Door | None:
+    async def _connect(self) -> AnyDoor | None:
         try:
-            door = Door(self._redis_url(), member=self._shard, timeout_ns=self._timing.call_timeout_ns)
+            door = open_door(self._redis_url(), member=self._shard, timeout_ns=self._timing.call_timeout_ns)
             await door.connect()
         except RedisTroubleError as error:
             self._core.disconnected()
@@ -356,7 +357,7 @@ class RedisPublisher:
         if door is not None:
             await door.close()
 
-    async def _ask_permission(self, door: Door) -> None:
+    async def _ask_permission(self, door: AnyDoor) -> None:
         """Part of the rehearsal: what Redis will not let this user do is found before anybody depends on it."""
         core, now_ns = self._core, self._monotonic_ns()
         if self.state is not Phase.WARMING or not core.handover.channels or now_ns < self._permission_due_ns:
