@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.fence_twin import FenceTwin
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.ticks import CHANNEL
-from ticker_client.keys import fence_key, gaps_key, last_values_key, numbers_key
+from ticker_client.keys import fence_key, gaps_key, last_values_key, numbers_key, owners_key, stream_key
 from ticker_shard.publish import fence
 from ticker_shard.publish.door import CALL, CLAIM, Door, RedisTroubleError
 from ticker_shard.publish.fence import (
@@ -112,6 +112,19 @@ async def test_an_accepted_call_writes_publishes_and_names_the_call_before(door,
         assert listener.get_message(timeout=1)["data"] == b"m1"
         assert [entry for _, entry in client.xrange(gaps_key(CHANNEL))] == [{b"gap": b'{"g":1}'}]
     assert await door.exchange([fence.Read(CHANNEL)]) == [Seen(Record(5, "a/1", 9, LEAVING, 3))]
+
+
+async def test_a_channels_stream_keeps_about_so_many_messages_where_one_is_wanted(door, redis_url):
+    await given_record(door, HELD)
+    calls = [a_call(n, price=str(n), stream_max=100 if n % 2 else 0) for n in range(8, 1_008)]
+    for start in range(0, len(calls), 100):
+        await door.exchange(calls[start : start + 100])
+
+    with redis.Redis.from_url(redis_url) as client:
+        kept = [entry[b"message"] for _, entry in client.xrange(stream_key(CHANNEL))]
+    assert kept[-1] == b"m1007"
+    assert all(int(message[1:]) % 2 for message in kept)
+    assert 100 <= len(kept) <= 250  # trimmed by whole nodes of a hundred entries
 
 
 async def test_a_number_that_somebody_spoiled_is_no_number_and_no_end(door, redis_url):
@@ -368,7 +381,10 @@ async def test_a_user_who_may_not_load_the_scripts_is_told_so(redis_url, shared_
 async def test_all_keys_of_a_channel_share_one_slot_of_a_cluster():
     from redis.crc import key_slot
 
-    keys = (FENCE, last_values_key(CHANNEL), gaps_key(CHANNEL), numbers_key(CHANNEL))
+    keys = (
+        *(FENCE, last_values_key(CHANNEL), gaps_key(CHANNEL), numbers_key(CHANNEL)),
+        *(owners_key(CHANNEL), stream_key(CHANNEL)),
+    )
 
     assert len({key_slot(key.encode()) for key in keys}) == 1
 

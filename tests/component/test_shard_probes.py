@@ -29,6 +29,7 @@ async def test_readyz_tells_the_circuits_state_as_json(ready, status):
         ready=lambda: Readiness(ready, "active"),
         started=lambda: Readiness(True, "started"),
         registry=CollectorRegistry(),
+        quarantine=list,
         details=lambda: {"redis": {"circuit_state": "open"}},
     )
     port = await server.start("127.0.0.1", 0)

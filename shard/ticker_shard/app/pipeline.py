@@ -106,6 +106,7 @@ class Pipeline:
             ticks_max=settings.ticks_max,
             drain_deadline_s=settings.drain_deadline_s,
             encoders=make_encoders(native=self.processor.engine is Engine.NATIVE),
+            stream_max=settings.stream_max,
             on_change=changed,
             jitter=random.random,
         )

@@ -87,6 +87,12 @@ class ShardSettings(ProgramSettings):
         ge=0.1,
         le=600,
     )
+    stream_max: int = Field(
+        0,
+        description="Messages that each channel's stream in Redis keeps, about; 0 = there is none.",
+        ge=0,
+        le=1_000_000,
+    )
     drain_deadline_s: float = Field(90.0, description="After SIGTERM, the longest wait for a successor.", ge=0, le=600)
     rate: float = Field(
         0.065,

@@ -130,7 +130,7 @@ class CallMaker:
                 del outbox.deletes[field]
             del outbox.gaps[: len(gaps)]
             holes = outbox.untold_holes() if start == 0 else b""
-            takes = fields_to_take(rows.slot[part], fresh[part], table=self.table, taken=outbox.taken)
+            takes = fields_to_take(rows.slot[part], table=self.table, taken=outbox.taken)
             call = replace(call, holes=holes, takes=takes, stream_max=self.stream_max)
             outbox.sent[mark.n] = Parcel(
                 mark=mark,

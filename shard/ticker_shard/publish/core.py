@@ -64,6 +64,8 @@ class PublisherCore:
         Times of the hand-over.
     encoders
         Of this process alone.
+    stream_max
+        Messages that each channel's stream keeps; 0 = there is none.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class PublisherCore:
         ticks_max: int,
         timing: Timing,
         encoders: Mapping[Encoding, Encoder] | None = None,
+        stream_max: int = 0,
     ) -> None:
         self.handover = Handover(process=process, timing=timing)
         self.batcher = TickBatcher(window_ms=window_ms, ticks_max=ticks_max)
@@ -94,6 +97,7 @@ class PublisherCore:
             ledger=self.ledger,
             encoders=encoders or make_encoders(),
         )
+        self._calls.stream_max = stream_max
         self.rehearsal = Rehearsal(handover=self.handover, calls=self._calls)
         self._shard, self._newest = shard, newest
         self._outboxes: dict[str, Outbox] = {}
@@ -137,6 +141,7 @@ class PublisherCore:
         for name in [*table.members, *self._outboxes]:
             outbox = self._outboxes.setdefault(name, Outbox())
             outbox.fit(table.capacity, publishing=roster.publishing.get(name))
+            outbox.taken[owed.get(name, [])] = False  # another account may have taken it meanwhile
             if self.handover.holds(name):
                 if name in owed:
                     outbox.repeat(roster.publishing[name] if name in rewritten else owed[name])
@@ -386,6 +391,7 @@ class PublisherCore:
     def _repeat_all(self, name: str) -> None:
         if self._roster is not None and name in self._roster:
             self._outboxes[name].repeat(self._roster.publishing[name])
+            self._outboxes[name].taken[:] = False
 
     def _forget_vanished(self) -> None:
         """Drop what belongs to channels that neither the table nor the hand-over knows any more."""

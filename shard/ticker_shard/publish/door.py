@@ -245,6 +245,7 @@ class Door:
             ("HSET", owners_key(channel), "field", self._member),
             ("HGET", owners_key(channel), "field"),
             ("HSCAN", owners_key(channel), "0"),
+            ("XADD", stream_key(channel), "*", "message", "{}"),
             ("PUBLISH", channel, "message"),
             ("TIME",),
         ]

@@ -90,6 +90,8 @@ class RedisPublisher:
         The other times of the hand-over.
     encoders
         Of this process alone; `encode.make_encoders` where nothing else is said.
+    stream_max
+        Messages that each channel's stream ``{<channel>}:stream`` keeps, about; 0 = there is none.
     on_change
         Called (synchronously, must not raise) when state, holdings, `acknowledged` or `trouble` may have changed.
     monotonic_ns, wall_ns, jitter
@@ -109,6 +111,7 @@ class RedisPublisher:
         drain_deadline_s: float = DRAIN_DEADLINE_S,
         timing: Timing = TIMING,
         encoders: Mapping[Encoding, Encoder] | None = None,
+        stream_max: int = 0,
         on_change: Callable[[], None] = lambda: None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         wall_ns: Callable[[], int] = time.time_ns,
@@ -124,6 +127,7 @@ class RedisPublisher:
             ticks_max=ticks_max,
             timing=timing,
             encoders=encoders,
+            stream_max=stream_max,
         )
         self.breaker = CircuitBreaker(jitter=jitter)
         self._redis_url, self._shard, self._timing, self._on_change = redis_url, shard, timing, on_change

@@ -1,9 +1,9 @@
 """Whose field of the last values is it, and which fields are nobody's any more. Pure.
 
 Two accounts share a channel's hash, so a field has an owner beside it (``{channel}:owners``): the account that took it
-last. An account takes a field with a rewrite, and with the first row of an instrument under its epoch, but only as
-the instrument's *owner*: what is settling belongs to the other account still. A field is deleted (by the `call`
-script) only while its owner is the account that asks.
+last. An account takes a field with each rewrite of the channel, and with the first row of an instrument that it newly
+publishes, but only as the instrument's *owner*: what is settling belongs to the other account still. A field is
+deleted (by the `call` script) only while its owner is the account that asks.
 
 A field whose instrument leaves the table of a running holder is deleted at once (`duties.vanished_fields`). If it left
 while no process of the account held the channel, the next holder finds it: after a claim it goes through the owners, a
@@ -22,14 +22,15 @@ from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.rows import Slots
 
 
-def fields_to_take(
-    slots: Slots, fresh: NDArray[np.bool_], *, table: InstrumentTable, taken: NDArray[np.bool_]
-) -> tuple[str, ...]:
-    """Fields to take with these rows; `taken` (by slot) is brought up to date."""
-    wanted = slots[~fresh | ~taken[slots]]
-    taken[wanted] = True
-    rows = [table.instruments[slot] for slot in wanted.tolist()]
-    return tuple(dict.fromkeys(row.symbol for row in rows if row is not None and row.role is Role.OWNER))
+def fields_to_take(slots: Slots, *, table: InstrumentTable, taken: NDArray[np.bool_]) -> tuple[str, ...]:
+    """Fields to take with rows of these slots; `taken` (by slot) is brought up to date."""
+    symbols: dict[str, None] = {}
+    for slot in slots[~taken[slots]].tolist():
+        row = table.instruments[slot]
+        if row is not None and row.role is Role.OWNER:
+            taken[slot] = True
+            symbols[row.symbol] = None
+    return tuple(symbols)
 
 
 def page_due(name: str, outbox: Outbox, *, now_ns: int) -> list[Owned]:
