@@ -76,7 +76,7 @@ load: venv ## load scenarios of one account: build/load.md and .json (LOAD_SECON
 	$(BIN)/python -m benchmarks.load $(LOAD)
 
 .PHONY: chaos
-chaos: venv ## random faults over compressed trading days, judged by the delivery checker (CHAOS_SECONDS=600, CHAOS_SEED=…)
+chaos: kernels ## random faults over compressed trading days, judged by the delivery checker (CHAOS_SECONDS=600, CHAOS_SEED=…)
 	$(BIN)/python -m tests.support.chaos
 
 .PHONY: image
