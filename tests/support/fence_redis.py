@@ -79,7 +79,7 @@ class FenceRedis:
             pipeline.execute()
 
     def execute(self, request: Request) -> Answer:
-        command = self._door._command(request)
+        command = self._door.packed(request)
         for ours, theirs in self._digests.items():
             command = command.replace(ours, theirs, 1)
         self._connection.send_packed_command([command], check_health=False)
