@@ -136,3 +136,11 @@ def test_patience_is_not_measured_by_the_wall_clock() -> None:
 
     assert tracker.overdue(now_ns=102 * S, wall_ns=10**15 * S) == []
     assert len(tracker.overdue(now_ns=101 * S + int(PATIENCE_S * S), wall_ns=0)) == 1
+
+
+def test_what_is_missing_at_the_moment_began_by_the_wall_clock() -> None:
+    """A successor in another process declares it: the monotonic clock of this one means nothing there."""
+    tracker = OutageTracker()
+    tracker.closed(0, tokens=[1, 2], start_ns=100 * S, cause="lost")
+
+    assert tracker.holes(now_ns=103 * S, wall_ns=5_000 * S) == [Gap((1, 2), 4_997 * S, 5_000 * S, "lost")]

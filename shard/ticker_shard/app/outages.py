@@ -94,10 +94,10 @@ class OutageTracker:
             if not outage.missing and not outage.back:
                 del self._open[socket]
 
-    def holes(self) -> list[Gap]:
-        """What is missing at the moment: outages without a record yet, each ending where it began."""
+    def holes(self, *, now_ns: int, wall_ns: int) -> list[Gap]:
+        """What is missing at the moment: outages without a record yet, each up to now."""
         return [
-            Gap(tuple(sorted(outage.missing | outage.back)), outage.start_ns, outage.start_ns, outage.cause)
+            outage.gap(outage.missing | outage.back, cause=outage.cause, now_ns=now_ns, wall_ns=wall_ns)
             for outage in self._open.values()
         ]
 

@@ -276,7 +276,7 @@ class Pipeline:
         """The publisher keeps them in Redis, for a successor that has to declare them."""
         holes = [
             Hole(self.table.slots_of(np.array(gap.tokens, np.uint32)), gap.start_ns, gap.cause)
-            for gap in self._outages.holes()
+            for gap in self._outages.holes(now_ns=time.monotonic_ns(), wall_ns=time.time_ns())
         ]
         self.publisher.set_holes(holes)
 
