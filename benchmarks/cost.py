@@ -105,7 +105,7 @@ def at_the_claim(cost: Cost, seconds: float) -> Result:
         f"p99 {cost.run.percentile_us(0.99) / 1e3:,.1f} ms, Redis {cost.redis:.0f} %",
         value=cost.shard,
         unit="% of a core",
-        goal=CLAIMED_GOAL,
+        goal=None if cost.run.conflated else CLAIMED_GOAL,  # the goal is that nothing has to be
         gate=at_most(100, "% of a core, sustained, books balanced"),
         holds=cost.sustained,
     )
@@ -133,5 +133,6 @@ def _share(name: str, value: float, bounds: tuple[Bound, Bound], holds: bool) ->
 
 def _fate(cost: Cost) -> str:
     run = cost.run
-    priced = run.priced / max(run.delivered, 1)
-    return f" (delivered {run.delivered / run.sent:.1%}, conflated {run.conflated / run.sent:.1%}, priced {priced:.0%})"
+    return (
+        f" (delivered {run.delivered / run.sent:.1%}, conflated {run.conflated / run.sent:.1%}, {run.priced:,} priced)"
+    )
