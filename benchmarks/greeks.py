@@ -29,7 +29,7 @@ from benchmarks.peers import peers_python
 from benchmarks.results import SEED, Result, Rounds, at_least, at_most, interleave, seconds_of
 from tests.support.black76_references import References, load
 from ticker_shard.ticks import black76, black76_native
-from ticker_shard.ticks.black76 import OptionColumns
+from ticker_shard.ticks.black76_terms import OptionColumns
 from ticker_shard.ticks.rows import PricingOutcome
 
 BATCHES: Final = (100, 2_800)

@@ -23,7 +23,7 @@ from typing import Final
 import mpmath as mp
 import numpy as np
 
-from ticker_shard.ticks.black76 import OptionColumns, Priced
+from ticker_shard.ticks.black76_terms import OptionColumns, Priced
 
 DATA: Final = Path(__file__).parents[1] / "data" / "black76.npz"
 SEED: Final = 20

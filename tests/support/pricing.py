@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from ticker_shard.ticks.black76 import OptionColumns, Priced
+from ticker_shard.ticks.black76_terms import OptionColumns, Priced
 from ticker_shard.ticks.rows import PricingOutcome
 
 VOLATILITY_MAX = 20.0

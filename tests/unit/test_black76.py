@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtr
 
 from ticker_shard.ticks import black76, black76_native
-from ticker_shard.ticks.black76 import OptionColumns, Priced
+from ticker_shard.ticks.black76_terms import OptionColumns, Priced
 from ticker_shard.ticks.rows import PricingOutcome
 
 PRICERS: Final = (black76.price_options, black76_native.price_options)

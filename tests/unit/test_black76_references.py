@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.black76_references import COLUMNS, References, answers, load
 from ticker_shard.ticks import black76, black76_native
-from ticker_shard.ticks.black76 import IV_ERROR_MAX, OptionColumns, Priced
+from ticker_shard.ticks.black76_terms import IV_ERROR_MAX, OptionColumns, Priced
 from ticker_shard.ticks.rows import PricingOutcome
 
 PRICERS: Final = {"reference": black76.price_options, "native": black76_native.price_options}

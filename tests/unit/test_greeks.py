@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.support.chain import MONTHLY, NOON_S, SECOND_NS, WEEKLY, Stage, future, option, spot, table_of
 from tests.support.pricing import black76, implied, solve_slowly
 from ticker_crds import AssignedInstrument
-from ticker_shard.ticks.black76 import OptionColumns, Priced
+from ticker_shard.ticks.black76_terms import OptionColumns, Priced
 from ticker_shard.ticks.contracts import INDIA, NO_CHAIN, expiry_instant_s, new_york_summer, read_contracts
 from ticker_shard.ticks.greeks import REPRICE_ROWS_MAX
 from ticker_shard.ticks.greeks_arrays import array_pricer

@@ -32,7 +32,7 @@ import numpy as np
 from numba import float64
 from numba.extending import intrinsic
 
-from ticker_shard.ticks.black76 import (
+from ticker_shard.ticks.black76_terms import (
     DAYS_PER_YEAR,
     DEVIATIONS_MAX,
     EVALUATIONS_MAX,

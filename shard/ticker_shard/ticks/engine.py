@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ticker_shard.ticks.decode import COUNT_BYTES, PACKET_STRIDE_MIN, Frame, FrameFault
-from ticker_shard.ticks.greeks_arrays import array_pricer
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.pricing import BlockPricer
 from ticker_shard.ticks.rows import GREEKS, WORDS, Kinds, TickRows
@@ -79,6 +78,8 @@ def load_pricer(wanted: Engine) -> BlockPricer:
         When `Engine.NATIVE` was asked for in vain.
     """
     if load_kernels(wanted) is None:
+        from ticker_shard.ticks.greeks_arrays import array_pricer  # scipy: tens of megabytes, half a second
+
         return array_pricer()
     from ticker_shard.ticks.greeks_native import price_block
 

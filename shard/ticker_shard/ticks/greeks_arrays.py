@@ -11,7 +11,8 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ticker_shard.ticks.black76 import OptionColumns, Priced, price_options
+from ticker_shard.ticks.black76 import price_options
+from ticker_shard.ticks.black76_terms import OptionColumns, Priced
 from ticker_shard.ticks.contracts import Floats
 from ticker_shard.ticks.pricing import BlockPricer, ChainColumns, ContractColumns, RowColumns
 from ticker_shard.ticks.rows import Greek, PricingOutcome
