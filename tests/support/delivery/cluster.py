@@ -7,7 +7,8 @@ times mean nothing here, and `recording_pool` says so instead of judging.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -63,33 +64,39 @@ class PoolDelivery:
 def recording_pool(pool: Pool) -> Iterator[PoolDelivery]:
     """Record a pool that streams, from its first complete resubscription on.
 
-    The tape begins in the middle of a day: both sockets are closed once, so that every value that is out there has
-    been sent again and is on it.
+    The recording begins in the middle of a day. While the market stands still and nothing is on its way, tape and
+    subscriber start and every ledger is read: what it says later is counted from there. Then both sockets are closed
+    once, so that every value that is out there is sent again and is on the tape.
     """
     if pool.cluster.own is None:
         unavailable("somebody else's cluster: its clock is not ours")
     accounts = pool.accounts()
+    opening: dict[str, Counter[str]] = {}
     recorder = Recorder(
         control=pool.simulator,
         connect=_connector(pool.redis),
         channels=[CHANNEL],
         shards=[fence_member(pool.client.namespace, account) for account in accounts],
         instruments=_instruments(pool, accounts),
-        books_of=lambda final: _books(pool, recorder, accounts, final=final),
+        books_of=lambda final: _books(pool, recorder, opening, final=final),
         waits=CpuWaits(
             in_series=lambda: [*processes("simulator"), *processes("redis-server"), recorder.listener.thread],
             beside=lambda: processes("shard"),
         ),
     )
+    assert pool.simulator.pause(finish=True, timeout_ms=30_000)
+    eventually(lambda: _in_flight(pool), until=lambda rows: rows == 0, timeout_s=RESENT_S, what="nothing is on its way")
+    opening.update({pod["metadata"]["uid"]: samples for _, pod, samples in _ledgers(pool)})
     recorder.roll_tape()
-    for number in range(1, len(accounts) + 1):
-        pool.simulator.fault("drop", api_key=f"simkey{number}")
-    wanted = {one.token for one in recorder.instruments}
-    eventually(lambda: _resent(recorder) >= wanted, timeout_s=RESENT_S, what="every instrument was sent again")
-    pool.await_streaming(accounts, len(SYMBOLS))
-    recorder.start()
     try:
-        time.sleep(times.from_settings().fresh_ns / 1e9)  # what was under way when the subscriber came has arrived
+        recorder.start()
+        pool.simulator.resume()
+        for number in range(1, len(accounts) + 1):
+            pool.simulator.fault("drop", api_key=f"simkey{number}")
+        wanted = {one.token for one in recorder.instruments}
+        eventually(lambda: _resent(recorder) >= wanted, timeout_s=RESENT_S, what="every instrument was sent again")
+        pool.await_streaming(accounts, len(SYMBOLS))
+        time.sleep(times.from_settings().fresh_ns / 1e9)  # what the closed sockets left behind has been made good
         recorder.begin()
         yield PoolDelivery(pool, recorder, times.from_settings())
     finally:
@@ -112,16 +119,31 @@ def _resent(recorder: Recorder) -> set[int]:
     return {token for token, socket in zip(tape["token"], tape["socket"], strict=True) if socket}
 
 
-def _books(pool: Pool, recorder: Recorder, accounts: list[str], *, final: bool) -> Iterator[Books]:
-    namespace = pool.client.namespace
-    for account in accounts:
+def _ledgers(pool: Pool) -> Iterator[tuple[str, dict[str, Any], Counter[str]]]:
+    """(account, pod, its numbers) of every shard's pod that answers."""
+    for account in pool.accounts():
         for pod in pool.client.items("pods", "-l", f"tickershard.io/account={account}"):
-            path = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}:8080/proxy/metrics"
+            path = f"/api/v1/namespaces/{pool.client.namespace}/pods/{pod['metadata']['name']}:8080/proxy/metrics"
             try:
-                samples = samples_of(pool.client.kubectl("get", "--raw", path))
+                yield account, pod, samples_of(pool.client.kubectl("get", "--raw", path))
             except CommandError:
                 continue  # starting, or on its way out
-            instance = pod["metadata"]["uid"]
-            heard = (told.process for told in reversed(recorder.listener.told) if told.process.startswith(instance))
-            shard = fence_member(namespace, account)
-            yield books_of_samples(samples, shard=shard, process=next(heard, instance), final=final)
+
+
+def _in_flight(pool: Pool) -> int:
+    return sum(samples["in_flight"] for _, _, samples in _ledgers(pool))
+
+
+def _books(pool: Pool, recorder: Recorder, opening: Mapping[str, Counter[str]], *, final: bool) -> Iterator[Books]:
+    """The books of every process that was heard, counted from the opening."""
+    for account, pod, samples in _ledgers(pool):
+        instance = pod["metadata"]["uid"]
+        process = next(
+            (told.process for told in reversed(recorder.listener.told) if told.process.startswith(instance)), ""
+        )
+        if not process:
+            continue  # it has published nothing: nobody knows its name yet
+        samples.subtract(opening.get(instance, Counter()))
+        yield books_of_samples(
+            samples, shard=fence_member(pool.client.namespace, account), process=process, final=final
+        )
