@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import redis
@@ -52,10 +52,14 @@ class PoolDelivery:
         return fence_member(self.pool.client.namespace, account)
 
     def finish(self) -> History:
-        """The market stands still; everything is read to the end."""
+        """The market stands still; everything is read to the end.
+
+        What was given out before it began to count holds values from before the tape: they are left out.
+        """
         assert self.pool.simulator.pause(finish=True, timeout_ms=30_000)
         try:
-            return self.recorder.finish(self.bounds, within_s=COMPLETE_S)
+            history = self.recorder.finish(self.bounds, within_s=COMPLETE_S)
+            return replace(history, given=tuple(one for one in history.given if one.at_ns >= history.start_ns))
         finally:
             self.pool.simulator.resume()
 
