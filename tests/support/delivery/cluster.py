@@ -95,8 +95,10 @@ def recording_pool(pool: Pool) -> Iterator[PoolDelivery]:
     try:
         recorder.start()
         pool.simulator.resume()
-        for number in range(1, len(accounts) + 1):
+        for number, account in enumerate(accounts, 1):  # what was on its way into the closed sockets was sent in vain
+            shard, now_ns = fence_member(pool.client.namespace, account), time.monotonic_ns()
             pool.simulator.fault("drop", api_key=f"simkey{number}")
+            recorder.faults.append(Fault("opening", Target.FEED, now_ns, now_ns, 0, shard))
         wanted = {one.token for one in recorder.instruments}
         eventually(lambda: _resent(recorder) >= wanted, timeout_s=RESENT_S, what="every instrument was sent again")
         pool.await_streaming(accounts, len(SYMBOLS))
