@@ -66,7 +66,7 @@ def test_a_killed_pod_leaves_a_declared_gap_and_every_last_value(streaming: Pool
         more_messages(delivery)
         history = judged(delivery)
 
-    assert {gap.shard for gap in history.gaps} <= {delivery.shard("acc1")}
+    assert {gap.shard for gap in history.gaps if gap.start_ns >= history.start_ns} <= {delivery.shard("acc1")}
 
 
 def test_a_rolled_out_shard_has_no_gap_at_all(streaming: Pool) -> None:
@@ -79,7 +79,7 @@ def test_a_rolled_out_shard_has_no_gap_at_all(streaming: Pool) -> None:
         more_messages(delivery)
         history = judged(delivery)
 
-    assert [gap for gap in history.gaps if gap.end_ns > history.start_ns] == []
+    assert [gap for gap in history.gaps if gap.start_ns >= history.start_ns] == []
 
 
 def test_a_restarted_redis_pod_has_every_last_value_again(streaming: Pool) -> None:
