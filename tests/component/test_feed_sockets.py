@@ -160,7 +160,7 @@ async def test_a_token_that_died_stops_only_the_socket_that_was_lost(
 
 @pytest.mark.xfail(
     strict=False,
-    reason="about one time in ten an instrument that is taken away and given back within the same moment stays "
+    reason="now and then an instrument that is taken away and given back within the same moment stays "
     "unconfirmed on its new socket: open, see docs/reliability.md",
 )
 async def test_an_instrument_keeps_its_socket_when_the_table_changes(
