@@ -158,11 +158,6 @@ async def test_a_token_that_died_stops_only_the_socket_that_was_lost(
         assert sim.control.stats(tokens=False).refused == refused, "a dead token is not tried again"
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="now and then an instrument that is taken away and given back within the same moment stays "
-    "unconfirmed on its new socket: open, see docs/reliability.md",
-)
 async def test_an_instrument_keeps_its_socket_when_the_table_changes(
     sim: SimulatorProcess, table: AssignmentTable
 ) -> None:

@@ -217,6 +217,34 @@ def test_after_a_reconnect_nothing_counts_as_confirmed_and_all_is_asked_for_agai
     assert story.session.missing == [1, 2]
 
 
+def test_what_is_taken_away_and_given_back_within_a_moment_begins_anew(story: Story) -> None:
+    story.want(t1=Mode.FULL, t2=Mode.FULL).open()
+    story.session.confirm([1, 2])
+    story.messages.clear()
+    story.expected.clear()
+
+    story.session.want({1: Mode.FULL}, now_ns=story.now_ns)  # whoever reads packets has let its row go
+    story.session.want({1: Mode.FULL, 2: Mode.FULL}, now_ns=story.now_ns)
+    assert story.session.missing == [2]
+    story.sync()
+
+    assert story.messages == [{"a": "subscribe", "v": [2]}, {"a": "mode", "v": ["full", [2]]}]
+    assert story.expected == {2}
+    story.session.confirm([2])
+    assert story.session.status().warm
+
+
+def test_what_had_not_come_when_it_was_taken_away_and_given_back_is_still_waited_for(story: Story) -> None:
+    story.want(t1=Mode.FULL).open()
+    story.session.want({}, now_ns=story.now_ns)
+    story.want(t1=Mode.FULL)
+    story.messages.clear()
+
+    story.later(3_000)
+
+    assert story.messages[0] == {"a": "subscribe", "v": [1]}
+
+
 # -- repair ------------------------------------------------------------------------------------------------------------
 
 
@@ -224,11 +252,13 @@ def test_what_does_not_come_is_asked_for_again_then_listed_and_never_given_up(st
     story.want(t1=Mode.FULL, t2=Mode.FULL).open()
     story.session.confirm([1])
     story.messages.clear()
+    story.expected.clear()
 
     story.later(2_999)
     assert story.messages == []
     story.later(1)
     assert story.messages == [{"a": "subscribe", "v": [2]}, {"a": "mode", "v": ["full", [2]]}]
+    assert story.expected == {2}, "what was looked for may have come over another socket, where it confirmed nothing"
     assert not story.session.status().warm
 
     story.later(5_999)

@@ -29,7 +29,7 @@ class Outgoing:
     Attributes
     ----------
     expect
-        Tokens asked for anew: before `messages` leave, whoever reads packets must look for these.
+        Tokens asked for: before `messages` leave, whoever reads packets must look for these.
     messages
         Texts, one frame each.
     asked
@@ -69,6 +69,7 @@ class Subscriptions:
         self._waiting: dict[int, _Waiting] = {}
         self._again: list[int] = []
         self._renew: set[int] = set()
+        self._left: set[int] = set()  # were not wanted for a moment since the last `outgoing`
 
     @property
     def wanted(self) -> int:
@@ -100,6 +101,10 @@ class Subscriptions:
         """These and nothing else from now on; those `recycled` mean another contract, of which nothing has come."""
         assert len(instruments) <= self._settings.instruments_per_socket, len(instruments)
         self._wanted = dict(instruments)
+        left = self._asked_for.keys() - self._wanted.keys()
+        self._left |= left
+        for token in left:
+            self._confirmed.pop(token, None)
         for token in recycled:
             self._asked_for.pop(token, None)
             self._confirmed.pop(token, None)
@@ -113,6 +118,7 @@ class Subscriptions:
         self._waiting.clear()
         self._again.clear()
         self._renew.clear()
+        self._left.clear()
 
     def ask_again(self, tokens: Collection[int] | None = None) -> None:
         """Put these (or everything) into the next `outgoing`, although they have come: they have gone quiet."""
@@ -143,10 +149,12 @@ class Subscriptions:
     def outgoing(self, *, now_ns: int) -> Outgoing:
         """Messages that bring the broker from what it was asked to what is wanted; taken as sent."""
         wanted, asked_for = self._wanted, self._asked_for
+        for token in self._left & wanted.keys():  # back before it was unsubscribed: its row is gone, so it begins anew
+            asked_for.pop(token, None)
+        self._left.clear()
         gone = [token for token in asked_for if token not in wanted]
         for token in gone:
             del asked_for[token]
-            self._confirmed.pop(token, None)
         fresh = {token: mode for token, mode in wanted.items() if token not in asked_for}
         changed = {token: mode for token, mode in wanted.items() if asked_for.get(token, mode) is not mode}
         again = {token: wanted[token] for token in self._again if token in self._waiting and token not in changed}
@@ -167,4 +175,7 @@ class Subscriptions:
             *mode_messages(changed, chunk=chunk),
         ]
         asked = len(fresh) + len(changed) + len(again | renewed)
-        return Outgoing((*fresh, *changed, *renewed), tuple(messages), asked=asked, repeated=len(again | renewed))
+        # Those asked for again too: the packet that was looked for may have come over the socket they were on before,
+        # where it confirmed nothing.
+        expect = (*fresh, *changed, *(again | renewed))
+        return Outgoing(expect, tuple(messages), asked=asked, repeated=len(again | renewed))
