@@ -201,6 +201,7 @@ def test_refused_token_moves_everything_at_once(pool: Pool, stage: Stage, operat
 
     eventually(lambda: set(pool.owners().values()) == {"acc2"}, within_s=15)
     eventually(lambda: pool.condition(Kind.ACCOUNT, "acc1", Condition.CREDENTIALS_VALID)["status"] == "False")
+    assert len(pool.owners()) == len(SYMBOLS)
 
 
 def test_silent_shard_is_marked_and_then_loses_its_instruments(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -40,12 +41,15 @@ def test_every_manifest_is_accepted_by_the_api_server(trial: ClusterClient) -> N
     elsewhere = trial.within("default")  # where no release has them already
     rendered = render(merged(TRIAL, {"imagePullSecrets": [{"name": "regcred"}]}), namespace=elsewhere.namespace)
 
+    accepted = set()
     for manifest in rendered:
         if manifest["kind"] != "CustomResourceDefinition":  # they belong to the release that is installed
             elsewhere.kubectl(
                 *("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-"),
                 stdin=json.dumps(manifest),
             )
+            accepted.add(manifest["kind"])
+    assert accepted >= {"Deployment", "Role", "RoleBinding", "ServiceAccount", "Secret"}
 
 
 def test_the_pool_becomes_ready_by_itself(trial: ClusterClient) -> None:
@@ -102,5 +106,7 @@ def test_uninstalling_leaves_nothing_of_a_trial(trial: ClusterClient) -> None:
     assert bool(definitions(trial)) is not ours
 
 
-def test_the_chart_can_be_packaged(trial: ClusterClient, tmp_path: object) -> None:
+def test_the_chart_can_be_packaged(trial: ClusterClient, tmp_path: Path) -> None:
     trial.helm("package", str(CHART), "--destination", str(tmp_path))
+
+    assert [path.suffix for path in tmp_path.iterdir()] == [".tgz"]

@@ -81,6 +81,7 @@ async def test_rows_arrive_over_tls_with_an_authority_of_ones_own(tls_server):
 
     with server.client() as client:
         await complete(pod, client, price)
+    assert pod.publisher.breaker.state is BreakerState.CLOSED
     await pod.die()
 
 
