@@ -199,9 +199,9 @@ def test_refused_token_moves_everything_at_once(pool: Pool, stage: Stage, operat
 
     stage.refused.add("acc1")
 
-    eventually(lambda: set(pool.owners().values()) == {"acc2"}, within_s=15)
+    eventually(lambda: pool.owners() == dict.fromkeys(SYMBOLS, "acc2"), within_s=15)
     eventually(lambda: pool.condition(Kind.ACCOUNT, "acc1", Condition.CREDENTIALS_VALID)["status"] == "False")
-    assert len(pool.owners()) == len(SYMBOLS)
+    assert pool.condition(Kind.SUBSCRIPTION, "equities", Condition.ASSIGNED)["status"] == "True"
 
 
 def test_silent_shard_is_marked_and_then_loses_its_instruments(
