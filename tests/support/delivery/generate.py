@@ -78,7 +78,8 @@ class _World:
     def step(self, at_ns: int) -> None:
         changed: dict[int, list[int]] = {0: [], 1: []}
         for one in self.instruments:
-            if self.chance.random() < 0.4:
+            # Everything moves as the outage begins: however short, it is one that each instrument feels.
+            if at_ns == self.outage.start_ns or self.chance.random() < 0.4:
                 self.version[one.token] += 1
                 self.sent.append(Sent(at_ns, MARKET, one.token, self.version[one.token], self.digest(one.token)))
                 changed[self.accounts.index(self.owner[one.token])].append(one.token)
