@@ -14,13 +14,14 @@ from tests.support.controlplane_client import kind_manifest
 from tests.support.operator import Broker, Pool, operator_identity, role_rules
 from ticker_crds import AssignedInstrument, AssignmentTable, Channel, Mode
 from ticker_crds.assignment import TABLE_KEY
-from ticker_crds.constants import FINALIZER_DRAIN, Kind, Reason
-from ticker_crds.names import assignment_name
+from ticker_crds.constants import FINALIZER_DRAIN, LABEL_ACCOUNT, LABEL_MANAGED_BY, MANAGED_BY, Kind, Reason
+from ticker_crds.names import assignment_name, shard_name
 from ticker_operator.app.lease import DURATION_S, RENEW_DEADLINE_S, LeaseLostError, OwnLease
 from ticker_operator.app.preflight import preflight
 from ticker_operator.kube.connection import open_client
 from ticker_operator.kube.gateway import (
     CONFIG_MAPS,
+    DEPLOYMENTS,
     AbsentError,
     ConflictError,
     Gateway,
@@ -32,7 +33,7 @@ from ticker_operator.kube.statuses import KubeStatuses
 from ticker_operator.kube.tables import KubeTables
 from ticker_operator.kube.workloads import KubeWorkloads
 from ticker_operator.model import Event
-from ticker_operator.reconcile.ports import Conflict, Refused, Unchanged, Written
+from ticker_operator.reconcile.ports import Conflict, Refused, Removal, Unchanged, Written
 
 
 class Clock:
@@ -158,6 +159,47 @@ async def test_rotation_of_a_token_is_seen_without_keeping_it(gateway: Gateway, 
 def _reader(gateway: Gateway) -> KubeReader:
     workloads = KubeWorkloads(gateway, seen=lambda _kind, _obj: None, uid_of=lambda _account: "", clock=Clock())
     return KubeReader(gateway, tables=KubeTables(gateway, owner_uid=lambda _account: ""), workloads=workloads)
+
+
+# -- removal -----------------------------------------------------------------------------------------------------
+
+
+def _deployment(name: str, labels: dict[str, str]) -> dict[str, Any]:
+    pod = {"metadata": {"labels": {"app": name}}, "spec": {"containers": [{"name": "c", "image": "none"}]}}
+    spec = {"replicas": 0, "selector": {"matchLabels": {"app": name}}, "template": pod}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "labels": labels}, "spec": spec}
+
+
+@pytest.mark.parametrize(
+    ("labels", "left"),
+    [
+        ({LABEL_MANAGED_BY: MANAGED_BY, LABEL_ACCOUNT: "acc1"}, False),
+        ({}, True),
+        ({LABEL_MANAGED_BY: "Helm", LABEL_ACCOUNT: "acc1"}, True),
+        ({LABEL_MANAGED_BY: MANAGED_BY, LABEL_ACCOUNT: "acc2"}, True),
+    ],
+    ids=["the shard's own", "without labels", "somebody else's", "another account's"],
+)
+async def test_removal_of_a_shard_deletes_its_own_deployment_and_no_strangers_of_that_name(
+    gateway: Gateway, pool: Pool, labels: dict[str, str], left: bool
+) -> None:
+    pool.create(_deployment(shard_name("acc1"), labels))
+    workloads = KubeWorkloads(gateway, seen=lambda _kind, _obj: None, uid_of=lambda _account: "", clock=Clock())
+
+    removal = await workloads.remove_shard("acc1")
+
+    assert removal is Removal.GONE
+    found = await gateway.list_all(DEPLOYMENTS)
+    assert [live["metadata"]["name"] for live in found["items"]] == ([shard_name("acc1")] if left else [])
+
+
+async def test_what_took_the_place_of_the_object_that_was_seen_is_not_deleted(gateway: Gateway, pool: Pool) -> None:
+    pool.create(_deployment(shard_name("acc1"), {}))
+
+    with pytest.raises(ConflictError):
+        await gateway.delete(DEPLOYMENTS, shard_name("acc1"), uid="00000000-0000-0000-0000-000000000000")
+
+    assert (await gateway.list_all(DEPLOYMENTS))["items"]
 
 
 # -- finalizer, status, events -----------------------------------------------------------------------------------

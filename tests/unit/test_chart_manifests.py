@@ -338,6 +338,20 @@ def test_accounts_are_released_before_the_operator_goes() -> None:
             {**REDIS, "serviceAccount": {"create": False}}, "serviceAccount.name", id="an account without name"
         ),
         pytest.param({**REDIS, "image": {"digest": "latest"}}, "/image/digest", id="a digest that is none"),
+        *(
+            pytest.param(
+                {**REDIS, what: {"podLabels": {label: "stranger"}}},
+                f"{what}.podLabels: the pods are found by {label}",
+                id=f"a label by which pods are found: {what}, {label}",
+            )
+            for what, label in (
+                ("operator", "app.kubernetes.io/name"),
+                ("operator", "app.kubernetes.io/component"),
+                ("operator", "tickershard.io/shard"),
+                ("shards", "app.kubernetes.io/managed-by"),
+                ("shards", "tickershard.io/account"),
+            )
+        ),
     ],
 )
 def test_refuses(values: dict[str, Any], said: str) -> None:

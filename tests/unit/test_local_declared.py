@@ -55,6 +55,51 @@ def test_a_broken_rule_is_named_with_its_place_and_the_rest_counts(folder: Path)
     assert "sockets" in fault.message
 
 
+def test_a_misspelt_member_is_refused_by_name_as_the_api_server_would(folder: Path) -> None:
+    text = ACCOUNT.format(name="acc1", sockets=2)
+    (folder / "acc1.yaml").write_text(text.replace("sockets:", "socket:"))
+    (folder / "acc2.yaml").write_text(ACCOUNT.format(name="acc2", sockets=1).replace("{name: acc2}", "{nmae: x}", 1))
+    (folder / "acc3.yaml").write_text(ACCOUNT.format(name="acc3", sockets=1) + "sepc: {}\n")
+
+    declared = read(folder)
+
+    assert not declared.objects
+    assert [fault.message for fault in declared.faults] == [
+        "KiteAccount acc1: spec.socket: unknown member; is sockets meant?",
+        "KiteAccount has no metadata.name",
+        "KiteAccount acc3: sepc: unknown member; is spec meant?",
+    ]
+
+
+def test_free_forms_maps_and_everything_the_examples_use_are_known() -> None:
+    examples = Path(__file__).parents[2] / "docs" / "examples"
+
+    faults = read(examples).faults
+
+    assert [str(fault) for fault in faults if "already" not in fault.message] == []
+
+
+def test_a_secret_with_a_misspelt_member_is_refused_without_quoting_it(folder: Path) -> None:
+    (folder / "s.yaml").write_text(
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringdata: {key: s3cr3tvalue}\n"
+    )
+
+    [fault] = read(folder).faults
+
+    assert fault.message == "Secret s: stringdata: unknown member; is stringData meant?"
+
+
+def test_an_account_that_is_misspelt_now_goes_on_as_it_was(folder: Path, register: Register) -> None:
+    path = write_account(folder, "acc1", sockets=2)
+    register.admit(read(folder), kind=Kind.ACCOUNT, now=NOW)
+    path.write_text(path.read_text().replace("sockets: 2", "sokets: 3"))
+
+    [account] = register.admit(read(folder), kind=Kind.ACCOUNT, now=LATER)
+
+    assert account["spec"]["sockets"] == 2
+    assert "deletionTimestamp" not in account["metadata"]
+
+
 def test_a_file_that_is_not_yaml_is_named_without_quoting_it(folder: Path) -> None:
     (folder / "broken.yaml").write_text("stringData: {access_token: s3cr3tvalue\n")
 

@@ -59,6 +59,18 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end }}
 
+{{/* Labels that a value adds to pods: never one of those by which these pods are found. */}}
+{{- define "tickershard.podLabels" -}}
+{{- $value := .value }}
+{{- $finding := .finding }}
+{{- range $key, $_ := .labels }}
+{{- if or (hasPrefix "tickershard.io/" $key) (has $key $finding) }}
+{{- fail (printf "%s: the pods are found by %s, so it cannot be set: use a label of your own" $value $key) }}
+{{- end }}
+{{- end }}
+{{- toYaml .labels }}
+{{- end }}
+
 {{/* Images. */}}
 {{- define "tickershard.reference" -}}
 {{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag }}{{ end }}

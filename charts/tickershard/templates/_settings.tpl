@@ -42,7 +42,7 @@ shard_resources: {{ $shards.resources | toJson | quote }}
 shard_image_pull_secrets: {{ $names | toJson | quote }}
 {{- end }}
 {{- with $shards.podLabels }}
-shard_pod_labels: {{ toJson . | quote }}
+shard_pod_labels: {{ include "tickershard.podLabels" (dict "value" "shards.podLabels" "labels" . "finding" (list "app.kubernetes.io/managed-by")) | fromYaml | toJson | quote }}
 {{- end }}
 {{- with $shards.podAnnotations }}
 shard_pod_annotations: {{ toJson . | quote }}

@@ -40,6 +40,7 @@ from ticker_operator.reconcile.ports import Unreachable
 
 SIMULATOR_START_S: Final = 30.0
 SIMULATE_FILE: Final = "simulate.json"
+SIMULATOR_SETTINGS: Final = ("ticks_per_second", "speed", "frame_packets", "seed")  # passed on as simulate_…
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,15 @@ class LocalSettings(ProgramSettings):
         None,
         description="The simulated trading day (YYYY-MM-DD); without it, the one in FOLDER/simulate.json, else today.",
     )
-    simulate_ticks_per_second: float = Field(1_000, ge=0, description="Changes per second of the simulated market.")
+    simulate_ticks_per_second: float = Field(
+        1_000, ge=0, le=1_000_000, description="Changes per second of the simulated market."
+    )
+    simulate_speed: float = Field(1.0, gt=0, le=10_000, description="Simulated seconds per second.")
+    simulate_frame_packets: int = Field(200, ge=1, le=3_000, description="Most packets in one simulated frame.")
+    simulate_seed: int = Field(1, ge=0, description="All chance of the simulated market is made from it.")
+    simulate_rate_limits: bool = Field(
+        True, description="Whether the simulator limits REST requests as the broker does."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least important line.")
 
 
@@ -203,14 +212,21 @@ async def _world(settings: LocalSettings, layout: Layout, *, day: date | None) -
         yield _World(url_file.resolve(), endpoints, day if settings.simulate else None)
 
 
+def simulator_flags(settings: LocalSettings, day: date | None) -> list[str]:
+    """What the simulator of this run is told."""
+    flags = ["--port=0", "--accept-any"]
+    flags += [f"--{name.replace('_', '-')}={getattr(settings, f'simulate_{name}')}" for name in SIMULATOR_SETTINGS]
+    flags.append("--rate-limits" if settings.simulate_rate_limits else "--no-rate-limits")
+    if day is not None:
+        flags.append(f"--day={day.isoformat()}")
+    return flags
+
+
 @asynccontextmanager
 async def _simulator(settings: LocalSettings, day: date | None) -> AsyncIterator[Mapping[str, str]]:
     """A running simulator's addresses. It takes any credentials: the ones in the folder are meant for the broker."""
-    flags = ["--port", "0", "--accept-any", "--ticks-per-second", str(settings.simulate_ticks_per_second)]
-    if day is not None:
-        flags += ["--day", day.isoformat()]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "ticker_operator.app", "simulator", *flags),
+        *(sys.executable, "-m", "ticker_operator.app", "simulator", *simulator_flags(settings, day)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
         start_new_session=True,

@@ -206,16 +206,16 @@ class Gateway:
         path = resource.path(self.namespace, body["metadata"]["name"])
         return await self._call("PUT", "update", resource, path, {"fieldManager": manager}, body)
 
-    async def delete(self, resource: Resource, name: str, *, version: str = "") -> None:
-        """Delete in the background; an object that is not there is deleted.
+    async def delete(self, resource: Resource, name: str, *, uid: str = "") -> None:
+        """Delete in the background; an object that is not there is deleted. With `uid`: that very object or none.
 
         Raises
         ------
         ApiError
         """
         body: Body = {"propagationPolicy": "Background"}
-        if version:
-            body["preconditions"] = {"resourceVersion": version}
+        if uid:
+            body["preconditions"] = {"uid": uid}
         path = resource.path(self.namespace, name)
         try:
             await self._call("DELETE", "delete", resource, path, {}, body)

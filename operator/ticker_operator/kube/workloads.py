@@ -239,10 +239,9 @@ class KubeWorkloads:
         try:
             if await self._is_wanted(account):
                 return Removal.UNKNOWN
-            await self._gateway.delete(DEPLOYMENTS, shard_name(account))
-            pods = await self._gateway.list_all(
-                PODS, labels=f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_ACCOUNT}={account}"
-            )
+            ours = f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_ACCOUNT}={account}"
+            await self._delete_deployment(account, ours)
+            pods = await self._gateway.list_all(PODS, labels=ours)
             if pods_view(pods.get("items") or ()).alive:
                 return Removal.LEAVING
             for resource, name in _leftovers(account):
@@ -252,6 +251,13 @@ class KubeWorkloads:
             log.warning("shard not removed", extra={"account": account, "detail": str(error)})
             return Removal.UNKNOWN
         return Removal.GONE
+
+    async def _delete_deployment(self, account: str, labels: str) -> None:
+        """Delete the shard's Deployment: the one with our labels and of this name, as it was seen; no stranger's."""
+        found = await self._gateway.list_all(DEPLOYMENTS, labels=labels)
+        for live in found.get("items") or ():
+            if live["metadata"]["name"] == shard_name(account):
+                await self._gateway.delete(DEPLOYMENTS, shard_name(account), uid=live["metadata"]["uid"])
 
     async def _is_wanted(self, account: str) -> bool:
         """The last guard before anything is deleted: the account itself, asked now."""

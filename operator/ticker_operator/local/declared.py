@@ -23,6 +23,7 @@ import yaml
 from ticker_crds.account import KiteAccount
 from ticker_crds.base import InvalidObjectError, KindModel
 from ticker_crds.constants import API_VERSION, FINALIZER_DRAIN, Kind
+from ticker_crds.strict import unknown_members, unknown_members_of_secret
 from ticker_crds.subscription import TickerSubscription
 from ticker_operator.local.files import read_json, replace_json
 from ticker_operator.model import Manifest
@@ -170,7 +171,7 @@ def _judge(document: Any, *, namespace: str) -> tuple[tuple[str, str], str | Non
         # Not this pool's object of that name: its key says nothing about ours.
         return (kind, ""), f"{kind} {key[1]} is of namespace {metadata['namespace']}, this pool is {namespace}"
     if kind == SECRET:
-        return key, None
+        return key, _strange(key, unknown_members_of_secret(document))
     if kind not in MODELS:
         return key, f"kind {kind} is none that one machine knows: KiteAccount, TickerSubscription, Secret"
     if document.get("apiVersion") != API_VERSION:
@@ -179,7 +180,12 @@ def _judge(document: Any, *, namespace: str) -> tuple[tuple[str, str], str | Non
         MODELS[kind].from_manifest(document)
     except InvalidObjectError as error:
         return key, str(error)
-    return key, None
+    return key, _strange(key, unknown_members(Kind(kind), document))
+
+
+def _strange(key: tuple[str, str], members: tuple[str, ...]) -> str | None:
+    """As the API server refuses what it does not know: a misspelt member must not leave a default in force unseen."""
+    return f"{key[0]} {key[1]}: " + "; ".join(members) if members else None
 
 
 class Register:
