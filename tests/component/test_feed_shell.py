@@ -29,7 +29,8 @@ from ticker_shard.feed import (
     KiteWebSocketPool,
     SessionState,
 )
-from ticker_shard.feed.shell import FRAMES_FAILED_MAX, RECEIVE_BYTES, ReceiverBrokenError
+from ticker_shard.feed.connection import RECEIVE_BYTES
+from ticker_shard.feed.shell import FRAMES_FAILED_MAX, ReceiverBrokenError
 from ticker_shard.ticks import build_instruments
 
 DEADLINE_S = 10.0

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass, field
 
 from ticker_crds import Mode
-from ticker_shard.feed.events import ChangeKind, SessionState
-from ticker_shard.feed.session import BinaryKind, KiteSession
+from ticker_shard.feed.events import BinaryKind, ChangeKind, SessionState
+from ticker_shard.feed.session import KiteSession
 from ticker_shard.feed.settings import Credentials, FeedSettings
 
 MS = 1_000_000

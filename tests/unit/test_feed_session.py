@@ -13,10 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.support.feed_story import FIRST, MS, OTHER_KEY, SECOND, SETTINGS, Story
 from ticker_crds import AssignedInstrument, AssignmentTable, Mode
-from ticker_shard.feed.events import ChangeKind, CloseReason, SessionState, TextKind
+from ticker_shard.feed.events import BinaryKind, ChangeKind, CloseReason, SessionState, TextKind
 from ticker_shard.feed.messages import TEXT_BYTES_MAX, read_text
 from ticker_shard.feed.pool import KiteWebSocketPool
-from ticker_shard.feed.session import BinaryKind, KiteSession, backoff_ns
+from ticker_shard.feed.session import KiteSession
+from ticker_shard.feed.setbacks import backoff_ns
 from ticker_shard.feed.settings import Credentials
 from ticker_shard.feed.transitions import TRANSITIONS, Cause, IllegalTransitionError
 from ticker_shard.ticks.instruments import InstrumentTable, build_instruments

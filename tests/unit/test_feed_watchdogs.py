@@ -16,7 +16,8 @@ from tests.support.feed_story import MS, SETTINGS, Story
 from ticker_crds import Mode
 from ticker_shard.app.settings import ShardSettings
 from ticker_shard.feed import WATCHDOGS, Action, ChangeKind, CloseReason, SessionState, Signal
-from ticker_shard.feed.session import BinaryKind, KiteSession
+from ticker_shard.feed.events import BinaryKind
+from ticker_shard.feed.session import KiteSession
 from ticker_shard.feed.watchdogs import (
     ANSWER_S,
     LADDER,

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -191,7 +191,7 @@ class Pipeline:
 
     # -- private: called by the feed
 
-    def _on_frame(self, payload: bytes | memoryview, received_ns: int) -> Iterable[int]:
+    def _on_frame(self, payload: bytes | memoryview, received_ns: int) -> Collection[int]:
         if self._closed:
             return ()
         processor, publisher, counts = self.processor, self.publisher, self._counts

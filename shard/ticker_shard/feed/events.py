@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 
 from ticker_shard.feed.settings import FeedSettings
 
 
 class SessionState(StrEnum):
-    """Where one socket stands; the table of transitions is in `ticker_shard.feed.session`."""
+    """Where one socket stands; the table of transitions is in `ticker_shard.feed.transitions`."""
 
     IDLE = "idle"  # no credentials yet
     CONNECTING = "connecting"
@@ -62,6 +62,24 @@ class ChangeKind(StrEnum):
     MUTE = "mute"  # the market is open and nothing flows; detail: what is done about it (`watchdogs.Action`)
     FLOWING = "flowing"  # a mute socket flows again, or need not
     TEXT = "text"  # a text frame; detail: `TextKind`, text: what it said (not for orders)
+
+
+class BinaryKind(Enum):
+    """What a binary frame is good for."""
+
+    HEARTBEAT = auto()
+    TICKS = auto()
+    TICKS_AGAIN = auto()  # the first after a mute spell: there is something to tell, and perhaps to ask for
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One entry of what `KiteSession.drain_changes` gives; the fields of `FeedChange`."""
+
+    kind: ChangeKind
+    detail: str = ""
+    text: str = ""
+    quiet_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

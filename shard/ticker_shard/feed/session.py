@@ -24,55 +24,26 @@ nothing.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum, auto
 from random import Random
 from typing import Final
 
-from ticker_common.logs import redact
 from ticker_crds import Mode
-from ticker_shard.feed.events import ChangeKind, CloseReason, SessionState, SocketStatus, TextKind
+from ticker_shard.feed.counts import SocketCounts
+from ticker_shard.feed.events import BinaryKind, Change, ChangeKind, CloseReason, SessionState, SocketStatus, TextKind
 from ticker_shard.feed.messages import read_text
+from ticker_shard.feed.setbacks import Setbacks
 from ticker_shard.feed.settings import Credentials, FeedSettings
-from ticker_shard.feed.subscriptions import DOUBLINGS_MAX, MILLISECOND_NS, Outgoing, Subscriptions
+from ticker_shard.feed.subscriptions import MILLISECOND_NS, Outgoing, Subscriptions
 from ticker_shard.feed.transitions import Cause, next_state
 from ticker_shard.feed.watchdogs import SECOND_NS, Action, FlowWatch
 from ticker_shard.ticks.instruments import segment_of
 
 HEARTBEAT_BYTES_MAX: Final = 1  # a frame that cannot even hold a packet count
-CLOSE_TEXT_CHARS_MAX: Final = 200
 SURE_S: Final = 1.0  # the broker says something every second: in less time nothing is missed
 
-
-COUNTS: Final = (
-    "connects", "frames", "heartbeats", "bytes", "resubscribed",
-    *(f"closed_{reason}" for reason in CloseReason),
-    *(f"text_{kind}" for kind in TextKind),
-    *(f"mute_{action}" for action in Action),
-)  # fmt: skip
-
-
-class BinaryKind(Enum):
-    """What a binary frame is good for."""
-
-    HEARTBEAT = auto()
-    TICKS = auto()
-    TICKS_AGAIN = auto()  # the first after a mute spell: there is something to tell, and perhaps to ask for
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One entry of what `KiteSession.drain_changes` gives; the fields of `FeedChange`."""
-
-    kind: ChangeKind
-    detail: str = ""
-    text: str = ""
-    quiet_ns: int = 0
-
-
 _NOTHING: Final = Outgoing()
+_TICKS: Final = BinaryKind.TICKS  # the answer to nearly every frame; an enum looks its members up by name
 
 
 class KiteSession:
@@ -88,18 +59,14 @@ class KiteSession:
 
     def __init__(self, settings: FeedSettings, *, chance: Random) -> None:
         self._settings = settings
-        self._chance = chance
         self._state = SessionState.IDLE
         self._changes: list[Change] = []
-        self._counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
+        self._counts = SocketCounts()
         # credentials and attempts
         self._credentials: Credentials | None = None
         self._used: Credentials | None = None  # by the present connection or attempt, or by the last
-        self._failures = 0
-        self._resume_ns = 0  # end of the present wait
+        self._setbacks = Setbacks(settings, chance=chance)
         self._rejected_since_ns: int | None = None
-        self._last_close: CloseReason | None = None
-        self._close_text = ""
         # the present connection
         self._opened_ns: int | None = None
         self._frame_ns = 0
@@ -129,14 +96,14 @@ class KiteSession:
             wanted=self._subscriptions.wanted,
             confirmed=self._subscriptions.wanted - len(self.missing),
             unconfirmed=tuple(sorted(self._listed)),
-            last_close=self._last_close,
-            close_text=self._close_text,
+            last_close=self._setbacks.last,
+            close_text=self._setbacks.text,
             rejected_since_ns=self._rejected_since_ns,
             opened_ns=self._opened_ns,
             flowed_ns=self._flow.flowed_ns,
             mute_since_ns=self._flow.mute_since_ns,
             mute_reported=self._flow.reported,
-            counts=dict(self._counts),
+            counts=self._counts.by_name(),
         )
 
     def drain_changes(self) -> list[Change]:
@@ -211,7 +178,7 @@ class KiteSession:
     def upgraded(self, *, now_ns: int) -> None:
         """The broker accepted the upgrade: nothing is subscribed on this connection."""
         self._move(Cause.UPGRADED)
-        self._counts["connects"] += 1
+        self._counts.rare["connects"] += 1
         self._opened_ns = self._frame_ns = self._ticks_ns = now_ns
         self._rejected_since_ns = None
         self._forget_connection()
@@ -230,39 +197,38 @@ class KiteSession:
             case 429:
                 self._move(Cause.LIMITED)
                 self._failed(CloseReason.RATE_LIMITED, f"429 {text}".strip())
-                shortest, longest = self._settings.rate_limited_ms
-                self._resume_ns = now_ns + int(self._chance.uniform(shortest, longest) * MILLISECOND_NS)
+                self._setbacks.limited(now_ns=now_ns)
             case _:
                 self._move(Cause.FAILED)
                 self._failed(CloseReason.REFUSED, f"{status} {text}".strip())
-                self._back_off(now_ns)
+                self._setbacks.back_off(now_ns=now_ns)
 
     def failed(self, reason: CloseReason, *, now_ns: int, text: str = "") -> None:
         """The attempt ended without an answer to the upgrade."""
         self._move(Cause.FAILED)
         self._failed(reason, text)
-        self._back_off(now_ns)
+        self._setbacks.back_off(now_ns=now_ns)
 
     def lost(self, reason: CloseReason, *, now_ns: int, text: str = "") -> None:
         """The open connection has ended, or is to be ended."""
         self._move(Cause.LOST)
         assert self._opened_ns is not None
         if self._frame_ns - self._opened_ns >= self._settings.stable_ms * MILLISECOND_NS:
-            self._failures = 0  # it carried frames for long enough: whatever failed before is over
+            self._setbacks.forget()
         self._closed(reason, text, quiet_ns=now_ns - self._flow.sure_ns(self._frame_ns))
-        self._back_off(now_ns)
+        self._setbacks.back_off(now_ns=now_ns)
 
     def displaced(self, *, wait_ns: int, now_ns: int) -> None:
         """The open connection had to go for another one of ours: coming back would only displace that one."""
         self._move(Cause.DISPLACED)
         text = f"the broker ended it when another socket of this account opened; next try in {wait_ns // SECOND_NS} s"
         self._closed(CloseReason.DISPLACED, text, quiet_ns=now_ns - self._flow.sure_ns(self._frame_ns))
-        self._resume_ns = now_ns + wait_ns
+        self._setbacks.resume_ns = now_ns + wait_ns
 
     def make_way_no_more(self, *, now_ns: int) -> None:
         """The socket for which this one made way is gone: come back as after any loss."""
-        if self._state is SessionState.RATE_LIMITED and self._last_close is CloseReason.DISPLACED:
-            self._back_off(now_ns)
+        if self._state is SessionState.RATE_LIMITED and self._setbacks.last is CloseReason.DISPLACED:
+            self._setbacks.back_off(now_ns=now_ns)
 
     # -- receiving ---------------------------------------------------------------------------------------------------
 
@@ -270,14 +236,14 @@ class KiteSession:
         """A binary frame of so many bytes came, which says that it has so many packets."""
         self._frame_ns = now_ns
         counts = self._counts
-        counts["frames"] += 1
-        counts["bytes"] += size
+        counts.frames += 1
+        counts.bytes += size
         if size <= HEARTBEAT_BYTES_MAX:
-            counts["heartbeats"] += 1
+            counts.heartbeats += 1
             return BinaryKind.HEARTBEAT
         self._ticks_ns = now_ns
         if not self._flow.received(packets, now_ns=now_ns):
-            return BinaryKind.TICKS
+            return _TICKS
         if now_ns - self._flow.whole_ns <= SURE_S * SECOND_NS:  # everything was asked for a moment ago
             self._changes.append(Change(ChangeKind.FLOWING))
             return BinaryKind.TICKS_AGAIN
@@ -289,10 +255,10 @@ class KiteSession:
     def receive_text(self, payload: bytes, *, now_ns: int) -> TextKind:
         """A text frame came; whatever it holds, it is an event and a sign of life."""
         self._frame_ns = now_ns
-        self._counts["frames"] += 1
-        self._counts["bytes"] += len(payload)
+        self._counts.frames += 1
+        self._counts.bytes += len(payload)
         kind, text = read_text(payload)
-        self._counts[f"text_{kind}"] += 1
+        self._counts.rare[f"text_{kind}"] += 1
         self._changes.append(Change(ChangeKind.TEXT, kind, text))
         return kind
 
@@ -324,7 +290,7 @@ class KiteSession:
                     due.append(self._ticks_ns + settings.recycle_quiet_ms * MILLISECOND_NS)
                 return min(due)
             case SessionState.BACKING_OFF | SessionState.RATE_LIMITED:
-                return self._resume_ns
+                return self._setbacks.resume_ns
             case _:
                 return None
 
@@ -343,7 +309,7 @@ class KiteSession:
                     return
                 self._subscriptions.repeat(now_ns=now_ns)
                 self._relist()
-            case SessionState.BACKING_OFF | SessionState.RATE_LIMITED if now_ns >= self._resume_ns:
+            case SessionState.BACKING_OFF | SessionState.RATE_LIMITED if now_ns >= self._setbacks.resume_ns:
                 self._move(Cause.DUE)
             case _:
                 pass
@@ -355,7 +321,7 @@ class KiteSession:
         if self._state is not SessionState.OPEN:
             return _NOTHING
         outgoing = self._subscriptions.outgoing(now_ns=now_ns)
-        self._counts["resubscribed"] += outgoing.repeated
+        self._counts.rare["resubscribed"] += outgoing.repeated
         if outgoing.asked:
             self._flow.asked(outgoing.asked, now_ns=now_ns)
         self._relist()
@@ -369,27 +335,22 @@ class KiteSession:
 
     def _failed(self, reason: CloseReason, text: str) -> None:
         self._note_close(reason, text)
-        self._changes.append(Change(ChangeKind.FAILED, reason, self._close_text))
+        self._changes.append(Change(ChangeKind.FAILED, reason, self._setbacks.text))
 
     def _closed(self, reason: CloseReason, text: str, *, quiet_ns: int = 0) -> None:
         self._note_close(reason, text)
         self._forget_connection()
         self._flow.disconnected()
-        self._changes.append(Change(ChangeKind.CLOSED, reason, self._close_text, quiet_ns))
+        self._changes.append(Change(ChangeKind.CLOSED, reason, self._setbacks.text, quiet_ns))
 
     def _note_close(self, reason: CloseReason, text: str) -> None:
-        self._last_close = reason
-        self._close_text = redact(text[:CLOSE_TEXT_CHARS_MAX])
-        self._counts[f"closed_{reason}"] += 1
+        self._setbacks.note(reason, text)
+        self._counts.rare[f"closed_{reason}"] += 1
 
     def _forget_connection(self) -> None:
         self._subscriptions.forget()
         self._announced = False
         self._relist()
-
-    def _back_off(self, now_ns: int) -> None:
-        self._resume_ns = now_ns + backoff_ns(self._failures, settings=self._settings, chance=self._chance)
-        self._failures = min(self._failures + 1, DOUBLINGS_MAX)
 
     def _recycle_if_idle(self, now_ns: int) -> bool:
         assert self._used is not None
@@ -418,7 +379,7 @@ class KiteSession:
                 self._changes.append(Change(ChangeKind.FLOWING))
             return False
         text = f"{(now_ns - self._flow.whole_ns) // MILLISECOND_NS} ms without a tick although the market is open"
-        self._counts[f"mute_{action}"] += 1
+        self._counts.rare[f"mute_{action}"] += 1
         match action:
             case Action.RESUBSCRIBE:
                 self._subscriptions.ask_again()
@@ -440,19 +401,3 @@ class KiteSession:
         if not self._announced and not self.missing:
             self._announced = True
             self._changes.append(Change(ChangeKind.CONFIRMED, str(self._subscriptions.wanted)))
-
-
-def backoff_ns(failures: int, *, settings: FeedSettings, chance: Random) -> int:
-    """How long to wait after so many failures in a row: full jitter below a doubling ceiling.
-
-    Parameters
-    ----------
-    failures
-        Failures before this one.
-    settings
-        First ceiling and highest ceiling.
-    chance
-        Source of jitter.
-    """
-    ceiling_ms = min(settings.backoff_ms << min(failures, DOUBLINGS_MAX), settings.backoff_max_ms)
-    return int(chance.uniform(0, ceiling_ms) * MILLISECOND_NS)

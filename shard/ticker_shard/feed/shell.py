@@ -15,38 +15,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import quote, urlsplit, urlunsplit
 
 import picows
 
-from ticker_common.logs import register_secret
-from ticker_shard.feed.events import CloseReason, FeedChange, SessionState
-from ticker_shard.feed.session import BinaryKind, KiteSession
+from ticker_shard.feed.connection import FRAME_BYTES_MAX, Connection, upgrade_url
+from ticker_shard.feed.events import BinaryKind, CloseReason, FeedChange, SessionState
+from ticker_shard.feed.session import HEARTBEAT_BYTES_MAX, KiteSession
 from ticker_shard.feed.settings import Credentials, FeedSettings
 from ticker_shard.feed.slots import SocketSlots
 from ticker_shard.feed.subscriptions import MILLISECOND_NS
 
-FRAME_BYTES_MAX: Final = 4 << 20  # 3,000 full packets have 558,002; a larger frame ends the connection
 FRAMES_FAILED_MAX: Final = 100  # in a row; seconds of a busy feed
-# What one turn of the loop may take in: the read buffer grows to whatever the kernel holds, megabytes under flood, and
-# until all of it is worked through nothing is published. Of this much, three times the most that 3,000 instruments can
-# send (2.2 MB/s) still passes a line of 40 ms.
-RECEIVE_BYTES: Final = 256 << 10
 SECOND_NS: Final = 1_000 * MILLISECOND_NS
 _BROKERS_ENDS: Final = (CloseReason.CLOSE_FRAME, CloseReason.LOST)
 HEADERS: Final = (("X-Kite-Version", "3"), ("User-Agent", "tickershard"))
+
+# Members of enums are looked up by name at each use; these are asked for at every frame.
+_OPEN: Final = SessionState.OPEN
+_HEARTBEAT, _TICKS_AGAIN = BinaryKind.HEARTBEAT, BinaryKind.TICKS_AGAIN
 
 logger = logging.getLogger(__name__)
 _picows_logger = logging.getLogger(f"{__name__}.picows")
 _picows_logger.setLevel(logging.WARNING)
 
-OnFrame = Callable[[bytes | memoryview, int], Iterable[int]]
+OnFrame = Callable[[bytes | memoryview, int], Collection[int]]
 OnExpect = Callable[[Iterable[int]], None]
 OnChange = Callable[[FeedChange], None]
 
@@ -103,7 +100,7 @@ class SocketShell:
         self._on_place = on_place
         self._tls = tls
         self._wake = asyncio.Event()
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._attempt: asyncio.Timeout | None = None
 
     def poke(self) -> None:
@@ -149,12 +146,12 @@ class SocketShell:
         self._on_place(released)
         await connection.close(timeout_ms=self._settings.close_timeout_ms)
 
-    async def _connect(self) -> _Connection | None:
+    async def _connect(self) -> Connection | None:
         """One attempt; afterwards the session has been told how it ended."""
         await self._gate()
         if self.session.state is not SessionState.CONNECTING:
             return None
-        connection = self._connection = _Connection(self)
+        connection = self._connection = Connection(self)
         self._slots.attempts(self.number)
         reason, text, status = await self._upgrade(connection, self.session.begin())
         if connection.transport is not None:
@@ -170,7 +167,7 @@ class SocketShell:
                 self.session.failed(reason, now_ns=now_ns, text=text)
         return None
 
-    async def _upgrade(self, connection: _Connection, credentials: Credentials) -> tuple[CloseReason, str, int]:
+    async def _upgrade(self, connection: Connection, credentials: Credentials) -> tuple[CloseReason, str, int]:
         """Connect. The answer says why there is no connection, if `connection` has none afterwards."""
         limit_s = self._settings.connect_timeout_ms / 1_000
         try:
@@ -247,7 +244,7 @@ class SocketShell:
 
     # -- from the socket's read callback -----------------------------------------------------------------------------
 
-    def opened(self, connection: _Connection) -> None:
+    def opened(self, connection: Connection) -> None:
         """The upgrade was accepted."""
         if connection is self._connection and self.session.state is SessionState.CONNECTING:
             now_ns = time.monotonic_ns()
@@ -258,37 +255,41 @@ class SocketShell:
         else:
             connection.abort()
 
-    def binary(self, connection: _Connection, payload: bytes | memoryview) -> None:
+    def binary(self, connection: Connection, payload: bytes | memoryview) -> None:
         """A whole binary message."""
         session = self.session
-        if connection is not self._connection or session.state is not SessionState.OPEN:
+        if connection is not self._connection or session.state is not _OPEN:
             return
-        packets = int.from_bytes(payload[:2], "big")
-        kind = session.receive_binary(len(payload), packets=packets, now_ns=time.monotonic_ns())
-        if kind is BinaryKind.HEARTBEAT:
+        size = len(payload)
+        packets = payload[0] << 8 | payload[1] if size > HEARTBEAT_BYTES_MAX else 0
+        kind = session.receive_binary(size, packets=packets, now_ns=time.monotonic_ns())
+        if kind is _HEARTBEAT:
             return
-        if kind is BinaryKind.TICKS_AGAIN:
+        if kind is _TICKS_AGAIN:
             self._send()
         try:
-            confirmed = list(self._on_frame(payload, time.time_ns()))
+            confirmed = self._on_frame(payload, time.time_ns())
         except Exception as error:
-            self._callback_failed("frames", error)
-            self._failed_in_a_row += 1
-            if self._failed_in_a_row >= FRAMES_FAILED_MAX:
-                self._wake.set()
+            self._frame_failed(error)
             return
         self._failed_in_a_row = 0
         if confirmed:
             session.confirm(confirmed)
             self._tell()
 
-    def text(self, connection: _Connection, payload: bytes) -> None:
+    def _frame_failed(self, error: Exception) -> None:
+        self._callback_failed("frames", error)
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row >= FRAMES_FAILED_MAX:
+            self._wake.set()
+
+    def text(self, connection: Connection, payload: bytes) -> None:
         """A whole text message."""
         if connection is self._connection and self.session.state is SessionState.OPEN:
             self.session.receive_text(payload, now_ns=time.monotonic_ns())
             self._tell()
 
-    def control(self, connection: _Connection) -> None:
+    def control(self, connection: Connection) -> None:
         """A ping or pong."""
         if connection is self._connection and self.session.state is SessionState.OPEN:
             self.session.receive_control(now_ns=time.monotonic_ns())
@@ -296,124 +297,6 @@ class SocketShell:
     def ended(self) -> None:
         """A connection is gone; which one is looked up by the loop."""
         self._wake.set()
-
-
-class _Connection(picows.WSListener):
-    """One connection: puts fragments together and passes everything on to its shell."""
-
-    def __init__(self, shell: SocketShell) -> None:
-        super().__init__()
-        self.transport: picows.WSTransport | None = None
-        self.abandoned = False
-        self.ended = False
-        self._shell = shell
-        self._fragments = bytearray()
-        self._fragments_type: picows.WSMsgType | None = None
-        self._too_large = False
-
-    def on_ws_connected(self, transport: picows.WSTransport) -> None:
-        self.transport = transport
-        transport.underlying_transport.get_extra_info("socket").setsockopt(
-            socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES
-        )
-        if self.abandoned:
-            self.say_goodbye()
-            transport.disconnect()
-        else:
-            self._shell.opened(self)
-
-    def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
-        kind = frame.msg_type
-        if kind == picows.WSMsgType.BINARY and frame.fin:
-            self._shell.binary(self, frame.get_payload_as_memoryview())
-        elif kind == picows.WSMsgType.TEXT and frame.fin:
-            self._shell.text(self, frame.get_payload_as_bytes())
-        elif kind == picows.WSMsgType.PING:
-            transport.send_pong(frame.get_payload_as_bytes())
-            self._shell.control(self)
-        elif kind == picows.WSMsgType.PONG:
-            self._shell.control(self)
-        elif kind == picows.WSMsgType.CLOSE:
-            transport.send_close(picows.WSCloseCode.OK)
-            transport.disconnect()
-        else:
-            self._fragment(transport, frame)
-
-    def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
-        self.ended = True
-        self._shell.ended()
-
-    def _fragment(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
-        """Never seen from the broker; allowed by the protocol."""
-        if frame.msg_type != picows.WSMsgType.CONTINUATION:
-            self._fragments.clear()
-            self._fragments_type = frame.msg_type
-        self._shell.control(self)
-        if len(self._fragments) + frame.payload_size > FRAME_BYTES_MAX:
-            self._too_large = True
-            transport.send_close(picows.WSCloseCode.MESSAGE_TOO_BIG)
-            transport.disconnect()
-            return
-        self._fragments += frame.get_payload_as_bytes()
-        if frame.fin:
-            payload, self._fragments = bytes(self._fragments), bytearray()
-            if self._fragments_type == picows.WSMsgType.BINARY:
-                self._shell.binary(self, payload)
-            elif self._fragments_type == picows.WSMsgType.TEXT:
-                self._shell.text(self, payload)
-
-    def say_goodbye(self) -> None:
-        """Send a close frame: the broker counts a socket that left without one until it notices."""
-        if self.transport is not None and not self.transport.is_disconnected:
-            self.transport.send_close(picows.WSCloseCode.OK)
-
-    def abort(self) -> None:
-        """Cut the connection after what is already written."""
-        if self.transport is not None:
-            self.transport.disconnect()
-
-    async def close(self, *, timeout_ms: int) -> None:
-        """Close frame, wait for the other side, then cut; returns when the connection is gone."""
-        assert self.transport is not None
-        self.say_goodbye()
-        try:
-            async with asyncio.timeout(timeout_ms / 1_000):
-                await self.why_ended()
-        except TimeoutError:
-            self.transport.disconnect(graceful=False)
-
-    async def why_ended(self) -> tuple[CloseReason, str]:
-        """Wait for the end of the connection and classify it."""
-        assert self.transport is not None
-        try:
-            await self.transport.wait_disconnected()
-        except picows.WSProtocolError as error:
-            return CloseReason.PROTOCOL_ERROR, str(error)
-        except OSError as error:
-            return CloseReason.LOST, f"{type(error).__name__}: {error.strerror or ''}"
-        if self._too_large:
-            return CloseReason.PROTOCOL_ERROR, f"fragments of more than {FRAME_BYTES_MAX} bytes"
-        received = getattr(self.transport.close_handshake, "recv", None)
-        if received is not None:
-            return CloseReason.CLOSE_FRAME, f"{int(received.code)} {received.reason}".strip()
-        return CloseReason.LOST, "connection ended without a close frame"
-
-
-def upgrade_url(base: str, credentials: Credentials) -> str:
-    """The URL of the upgrade, values percent-encoded; registered as secret before it exists.
-
-    Parameters
-    ----------
-    base
-        The broker's address; its own query, if any, is kept.
-    credentials
-        Key and token.
-    """
-    key, token = quote(credentials.api_key, safe=""), quote(credentials.access_token, safe="")
-    register_secret(credentials.api_key, credentials.access_token, key, token)
-    parts = urlsplit(base)
-    query = f"api_key={key}&access_token={token}"
-    return urlunsplit(parts._replace(path=parts.path or "/", query="&".join(filter(None, (parts.query, query)))))
 
 
 def _phrase(status: int) -> str:

@@ -191,7 +191,7 @@ class FlowWatch:
         if self.flowed_ns is not None and not self._steps:  # a pause that we ended is not its own
             self._rhythm.learn(now_ns - self.flowed_ns, now_ns=now_ns)
         self.flowed_ns = self._waits_from_ns = now_ns
-        return self._end_spell()
+        return self._steps > 0 and self._end_spell()
 
     def sure_ns(self, heartbeat_ns: int) -> int:
         """Up to when nothing was missed on a connection that ends, its last frame having come at `heartbeat_ns`.
