@@ -21,7 +21,7 @@ def test_uninstalling_takes_the_operator_and_leaves_the_accounts_streaming(strea
     client = streaming.client
     start_s = time.monotonic()
 
-    client.helm("uninstall", RELEASE, "--wait", "--timeout=120s")
+    client.helm("uninstall", RELEASE, "--wait", "--timeout=120s", "--ignore-not-found")  # gone, at a second try
 
     end_s = time.monotonic() + WATCHED_S
     eventually(
