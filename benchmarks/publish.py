@@ -1,8 +1,9 @@
 """Publishing with the real contract: fence, last values, numbers and message in one script call, depth and Greeks.
 
-The product is `PublisherCore` and `Door` as the shard runs them, one batch a round, each round awaited. Its peer is
-what a careful engineer writes with redis-py: dicts made from the same columns, and one pipeline a batch with a PUBLISH
-and an HSET for each tick, orjson bodies. Both publish to a process that drains its subscription, on one Redis.
+The product is the `RedisPublisher` that the shard runs, in an event loop of its own; batches are offered as frames
+are, up to eight of them that Redis has not accepted yet (`OUTSTANDING`). Its peer is what a careful engineer writes
+with redis-py: dicts made from the same columns, and one pipeline a batch with a PUBLISH and an HSET for each tick,
+orjson bodies. Both publish to a process that drains its subscription, on one Redis.
 
 Beside it, what the contract costs Redis. The fence alone stands against a plain PUBLISH of the same payload, both
 packed by hand with eight outstanding: Redis's Lua hashes every byte of every argument, about a nanosecond each, so the
@@ -18,11 +19,12 @@ import datetime as dt
 import select
 import socket
 import statistics
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Self
 
 import hiredis
 import numpy as np
@@ -37,20 +39,22 @@ from tests.support.redis_server import RedisServer, redis_server
 from ticker_client.keys import last_values_key
 from ticker_crds import Encoding
 from ticker_shard.publish import fence
-from ticker_shard.publish.core import PublisherCore
 from ticker_shard.publish.door import Door
 from ticker_shard.publish.encode import Head, make_encoders, warm_up
 from ticker_shard.publish.encode_json import row_objects
 from ticker_shard.publish.fence import ChannelState
-from ticker_shard.publish.limits import CALL_ROWS_MAX, PACKED_CALL_ROWS_MAX, ROUND_ROWS_MAX, SECOND_NS, TIMING
+from ticker_shard.publish.limits import CALL_ROWS_MAX, PACKED_CALL_ROWS_MAX, ROUND_ROWS_MAX, SECOND_NS
+from ticker_shard.publish.publisher import RedisPublisher
 from ticker_shard.publish.resp import NO_ROWS, pack
 from ticker_shard.publish.symbols import SymbolBook
 from ticker_shard.ticks.instruments import InstrumentTable, build_instruments
 from ticker_shard.ticks.rows import PacketKind, PricingOutcome, Slots, TickRows, Word, empty_rows, unpriced_rows
 
 INSTRUMENTS: Final = 3_000
-ROUND_TICKS: Final = 12_000
+ROUND_TICKS: Final = 24_000
 OUTSTANDING: Final = 8
+WAITING_ROWS_MAX: Final = 3_000  # and no more rows than a queue keeps without conflating
+PAUSE_S: Final = 0.001  # how often the feed looks whether it may go on
 FENCED_ROWS: Final = 100
 BATCHES: Final = (100, 200, ROUND_ROWS_MAX)  # the last: what piles up while a round is under way, in several calls
 JSON, MSGPACK = Encoding.JSON, Encoding.MSGPACK
@@ -106,53 +110,66 @@ class NoValues:
         return empty_rows()
 
 
-@dataclass
 class Product:
-    """The core and its door, holding one channel."""
+    """The publisher as the shard has it, holding one channel; its loop runs in a thread, so that it goes on calling.
 
-    runner: asyncio.Runner
-    core: PublisherCore
-    door: Door
+    Parameters
+    ----------
+    server
+        Where to publish.
+    table
+        Everything on one channel.
+    account
+        A name of its own.
+    """
 
-    def publish(self, rows: TickRows) -> None:
-        """One batch, until Redis has accepted it."""
-        self.core.offer(rows, now_ns=time.monotonic_ns())
-        self.core.batcher.frame_complete()
-        while self.core.batcher.in_flight():
-            self.turn()
-
-    def turn(self) -> None:
-        """One round."""
-        sent_ns = time.monotonic_ns()
-        requests = self.core.plan_round(now_ns=sent_ns, wall_ns=time.time_ns())
-        answers = self.runner.run(self.door.exchange(requests)) if requests else []
-        self.core.settle_round(requests, answers, sent_ns=sent_ns, now_ns=time.monotonic_ns(), wall_ns=time.time_ns())
-
-    @classmethod
-    def holding(cls, runner: asyncio.Runner, server: RedisServer, table: InstrumentTable, account: str) -> Product:
-        """A process that has claimed its channel."""
-        member = f"bench.{account}"
-        core = PublisherCore(
-            shard=member,
+    def __init__(self, server: RedisServer, table: InstrumentTable, account: str) -> None:
+        self.publisher = RedisPublisher(
+            lambda: server.url,
+            shard=f"bench.{account}",
             process="bench/1",
             newest=NoValues(),
             source="mock",
-            window_ms=100,
-            ticks_max=1_000,
-            timing=TIMING,
             encoders=make_encoders(),
+            drain_deadline_s=0,
         )
-        core.configure(table)
-        core.handover.feed(warm=True, now_ns=time.monotonic_ns())
-        door = Door(server.url, member=member, timeout_ns=5 * SECOND_NS)
-        runner.run(door.connect())
-        product = cls(runner, core, door)
+        self._table = table
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
         deadline = time.monotonic() + 60
-        while not core.handover.held:
-            assert time.monotonic() < deadline, core.trouble
-            product.turn()
+        while self.publisher.epoch is None:
+            assert time.monotonic() < deadline, self.publisher.trouble
             time.sleep(0.05)
-        return product
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self.publisher.terminate)
+        self._thread.join()
+        self._loop.close()
+
+    async def _run(self) -> None:
+        self.publisher.configure(self._table)
+        self.publisher.set_feed(True)
+        await self.publisher.run()
+
+    def publish(self, batches: Iterable[TickRows]) -> None:
+        """All of `batches`, until Redis has accepted them."""
+        asyncio.run_coroutine_threadsafe(self._publish(batches), self._loop).result()
+
+    async def _publish(self, batches: Iterable[TickRows]) -> None:
+        ledger = self.publisher.ledger
+        offered = ledger.received
+        for rows in batches:
+            while offered - ledger.published >= min(OUTSTANDING * len(rows), WAITING_ROWS_MAX):  # noqa: ASYNC110
+                await asyncio.sleep(PAUSE_S)
+            self.publisher.offer(rows)
+            self.publisher.flush_hint()
+            offered += len(rows)
+        while ledger.published < offered:  # noqa: ASYNC110 - books have no event
+            await asyncio.sleep(PAUSE_S)
 
 
 def publish_with_redis_py(client: redis.Redis, channel: str, rows: TickRows, book: SymbolBook) -> None:
@@ -171,7 +188,6 @@ def _contract(server: RedisServer, batch: int, *, rounds: int) -> Iterator[Resul
     warm_up(make_encoders().values())
     peer = f"peer{batch}"
     with ExitStack() as stack:
-        runner = stack.enter_context(asyncio.Runner())
         client = stack.enter_context(redis.Redis.from_url(server.url))
         contenders: dict[str, Callable[[], float]] = {}
         drains: dict[str, DrainProcess] = {}
@@ -181,20 +197,23 @@ def _contract(server: RedisServer, batch: int, *, rounds: int) -> Iterator[Resul
             table = table_of(market, account, encoding)
             batches = batches_of(market, table, batch)
             drains[account] = stack.enter_context(drain(server, channel_of(account), encoding=encoding.value))
-            products[account] = product = Product.holding(runner, server, table, account)
+            products[account] = product = stack.enter_context(Product(server, table, account))
             contenders[account] = _timed(product.publish, batches, drains[account])
         drains[peer] = stack.enter_context(drain(server, channel_of(peer), encoding="tick"))
         book, peers_batches = SymbolBook(table), batches
-        contenders[peer] = _timed(
-            lambda rows: publish_with_redis_py(client, channel_of(peer), rows, book), peers_batches, drains[peer]
-        )
+
+        def publish_as_the_peer(batches: Iterable[TickRows]) -> None:
+            for rows in batches:
+                publish_with_redis_py(client, channel_of(peer), rows, book)
+
+        contenders[peer] = _timed(publish_as_the_peer, peers_batches, drains[peer])
         for contender in contenders.values():
             contender()
         shown = interleave(contenders, rounds=rounds)
         figures = f"redis-py pipeline, orjson, PUBLISH + HSET a tick: {shown.median(peer):,.0f}/s"
         for encoding, goal, gate in ((MSGPACK, 12, 6), (JSON, 8, 3)):
             account = f"{encoding.value}{batch}"
-            ledger, counts = products[account].core.ledger, drains[account].counts()
+            ledger, counts = products[account].publisher.ledger, drains[account].counts()
             yield Result(
                 name=f"publish {encoding.value}, full depth and Greeks, whole contract, batches of {batch}",
                 value=shown.median(account),
@@ -208,22 +227,22 @@ def _contract(server: RedisServer, batch: int, *, rounds: int) -> Iterator[Resul
                 and not counts["missing"]
                 and client.hlen(last_values_key(channel_of(account))) == INSTRUMENTS,
             )
-            runner.run(products[account].door.close())
 
 
-def _timed(publish: Callable[[TickRows], None], batches: list[TickRows], to: DrainProcess) -> Callable[[], float]:
+def _timed(
+    publish: Callable[[Iterable[TickRows]], None], batches: list[TickRows], to: DrainProcess
+) -> Callable[[], float]:
     """Ticks a second of one round; it ends when the subscriber has everything, so that nobody pays for another's."""
+    ticks = sum(len(rows) for rows in batches)
+    times = -(-ROUND_TICKS // ticks)
 
     def measure() -> float:
-        before, ticks, place = to.counts()["rows"], 0, 0
+        before = to.counts()["rows"]
         started = time.perf_counter()
-        while ticks < ROUND_TICKS:
-            publish(batches[place % len(batches)])
-            ticks += len(batches[place % len(batches)])
-            place += 1
+        publish(rows for _ in range(times) for rows in batches)
         elapsed = time.perf_counter() - started
-        to.await_rows(before + ticks)
-        return ticks / elapsed
+        to.await_rows(before + times * ticks)
+        return times * ticks / elapsed
 
     return measure
 

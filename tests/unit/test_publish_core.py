@@ -456,6 +456,21 @@ def test_a_quantile_is_off_by_one_bucket_at_most(elapsed_ns, share):
     assert exact_ms / RATIO * 0.999 <= latency.quantile_ms(share) <= exact_ms * RATIO * 1.001
 
 
+@pytest.mark.parametrize("elapsed_ns", [1, 999, 1_000, 1_001, 7 * MS_NS, 3_600 * SECOND_NS])
+def test_rows_of_one_frame_are_measured_as_rows_of_many_are(elapsed_ns):
+    together, apart = Latency(), Latency()
+
+    together.record(np.full(200, -elapsed_ns), acknowledged_ns=0)
+    for _ in range(100):
+        apart.record(np.array([-elapsed_ns, -1]), acknowledged_ns=0)
+        apart.record(np.array([-elapsed_ns, -2 * SECOND_NS]), acknowledged_ns=0)
+    for other_ns in (-1, -2 * SECOND_NS):
+        together.record(np.full(100, other_ns), acknowledged_ns=0)
+
+    assert together.counts.tolist() == apart.counts.tolist()
+    assert together.total_ns == apart.total_ns
+
+
 def test_a_clock_that_stepped_back_and_no_rows_at_all_are_no_trouble():
     latency = Latency()
     assert latency.quantile_ms(0.5) is None

@@ -6,8 +6,7 @@ leaves, the newest. Everything a call carries is noted as a parcel in the channe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Final, Protocol
 
@@ -18,7 +17,7 @@ from ticker_crds import Encoding
 from ticker_shard.publish import fence
 from ticker_shard.publish.batcher import Flush, TickBatcher, newest_positions
 from ticker_shard.publish.encode import Encoder, Head
-from ticker_shard.publish.fence import ChannelState, Request
+from ticker_shard.publish.fence import ChannelState
 from ticker_shard.publish.gaps import GapRecord
 from ticker_shard.publish.handover import CallMark, Handover
 from ticker_shard.publish.ledger import Ledger
@@ -100,11 +99,13 @@ class CallMaker:
         """Whether a round has to look at this channel at all; most of many channels are idle in most rounds."""
         return outbox.has_more or self._batcher.queued(name) > 0 or self._handover.beat_due(name, now_ns=now_ns)
 
-    def calls(self, name: str, outbox: Outbox, *, budget: int, now_ns: int, wall_ns: int) -> tuple[list[Request], int]:
-        """The calls due in one held channel, and how many rows they carry; what they take is noted in `outbox`."""
+    def calls(self, name: str, outbox: Outbox, *, budget: int, now_ns: int, wall_ns: int) -> Iterator[fence.Call]:
+        """The calls due in one held channel, `budget` rows at most, each encoded when it is asked for.
+
+        What they take is noted in `outbox`. To be gone through to the end, and at once.
+        """
         assert self.table is not None
         rows, fresh = self._due_rows(name, outbox, budget=budget, now_ns=now_ns)
-        calls: list[Request] = []
         rows_max = CALL_ROWS_MAX if self._encodings[name] is Encoding.JSON else PACKED_CALL_ROWS_MAX
         blocked = outbox.blocked(now_ns=now_ns)
         more = max(len(outbox.deletes) - rows_max, len(outbox.gaps) - GAPS_PER_CALL_MAX, 0) > 0
@@ -124,17 +125,16 @@ class CallMaker:
             )
             mark = self._handover.begin_call(name, now_ns=now_ns, last=last)
             numbered = bool(len(rows) or gaps)
-            call = self.make(mark, rows.take(part), seq=outbox.seq, deletes=deletes, gaps=gaps, wall_ns=wall_ns)
+            seq = outbox.seq
             outbox.seq += numbered
             for field in deletes:
                 del outbox.deletes[field]
             del outbox.gaps[: len(gaps)]
             holes = outbox.untold_holes() if start == 0 else b""
             takes = fields_to_take(rows.slot[part], table=self.table, taken=outbox.taken)
-            call = replace(call, holes=holes, takes=takes, stream_max=self.stream_max)
             outbox.sent[mark.n] = Parcel(
                 mark=mark,
-                revision=call.revision,
+                revision=self.table.revision,
                 slots=rows.slot[part],
                 fresh_ns=rows.received_ns[part][fresh[part]],
                 numbered=numbered,
@@ -142,8 +142,9 @@ class CallMaker:
                 gaps=gaps,
                 holes=holes,
             )
-            calls.append(call)
-        return calls, len(rows)
+            yield self.make(
+                mark, rows.take(part), seq=seq, deletes=deletes, gaps=gaps, holes=holes, takes=takes, wall_ns=wall_ns
+            )
 
     def _due_rows(self, name: str, outbox: Outbox, *, budget: int, now_ns: int) -> tuple[TickRows, NDArray[np.bool_]]:
         """Rows to send now, and which of them are not repetitions; repetitions first."""
@@ -175,6 +176,8 @@ class CallMaker:
         deletes: tuple[str, ...],
         gaps: tuple[GapRecord, ...],
         wall_ns: int,
+        holes: bytes = b"",
+        takes: tuple[str, ...] = (),
     ) -> fence.Call:
         """One call with these rows and records, encoded."""
         table = self.table
@@ -199,4 +202,7 @@ class CallMaker:
             rows=arguments,
             deletes=deletes,
             gaps=records,
+            holes=holes,
+            takes=takes,
+            stream_max=self.stream_max,
         )

@@ -18,7 +18,7 @@ somebody is left to count), and then the newest values are rewritten by whoever 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ticker_crds import Encoding
 from ticker_shard.publish import fence
@@ -197,27 +197,32 @@ class PublisherCore:
 
     def plan_round(self, *, now_ns: int, wall_ns: int) -> list[Request]:
         """What is due now, in the order in which it is to be sent; empty when nothing is."""
+        return list(self.requests_due(now_ns=now_ns, wall_ns=wall_ns))
+
+    def requests_due(self, *, now_ns: int, wall_ns: int) -> Iterator[Request]:
+        """`plan_round`, request by request, so that Redis works on one call while the next is being encoded.
+
+        To be gone through to the end, and at once: nothing else may happen to the core before.
+        """
         self.advance(now_ns=now_ns)
         if self.handover.phase is Phase.GONE:
-            return []
-        requests: list[Request] = []
+            return
         if self.handover.poll_due(now_ns=now_ns):
-            requests += [fence.Read(name) for name in self.handover.begin_poll(now_ns=now_ns)]
-        requests += self.handover.begin_claims()
-        requests += self.handover.begin_asserts()
-        requests += self.rehearsal.requests(self.table, now_ns=now_ns, wall_ns=wall_ns)
+            yield from [fence.Read(name) for name in self.handover.begin_poll(now_ns=now_ns)]
+        yield from self.handover.begin_claims()
+        yield from self.handover.begin_asserts()
+        yield from self.rehearsal.requests(self.table, now_ns=now_ns, wall_ns=wall_ns)
         self._repeat_settling(now_ns)
         budget = ROUND_ROWS_MAX
         held = self.handover.held
         for name in held[self._first % max(len(held), 1) :] + held[: self._first % max(len(held), 1)]:
             outbox = self._outboxes[name]
             if self.handover.may_call(name) and self._calls.anything_due(name, outbox, now_ns=now_ns):
-                requests += page_due(name, outbox, now_ns=now_ns)
-                calls, rows = self._calls.calls(name, outbox, budget=budget, now_ns=now_ns, wall_ns=wall_ns)
-                requests += calls
-                budget -= rows
+                yield from page_due(name, outbox, now_ns=now_ns)
+                for call in self._calls.calls(name, outbox, budget=budget, now_ns=now_ns, wall_ns=wall_ns):
+                    budget -= len(call.rows)
+                    yield call
         self._first += 1
-        return requests
 
     def settle_round(
         self,

@@ -29,7 +29,7 @@ from ticker_client.keys import fence_key, gaps_key, last_values_key, numbers_key
 from ticker_shard.publish import fence
 from ticker_shard.publish.fence import Answer, Record, Request, Trouble, TroubleKind, parse_record
 from ticker_shard.publish.limits import GAPS_STREAM_MAX, SECOND_NS
-from ticker_shard.publish.resp import bulks, command, pack
+from ticker_shard.publish.resp import bulk, bulk_number, bulks, pack
 
 FIELDS: Final = ("epoch", "holder", "n", "state", "revision")
 OWNED_PAGE: Final = 500  # fields looked at in one request
@@ -145,6 +145,7 @@ class Door:
             raise RedisTroubleError(trouble) from None
         self._member = member
         self._timeout_s = timeout_ns / SECOND_NS
+        self._forms: dict[str, _Form] = {}  # by channel
 
     async def connect(self) -> None:
         """Connect and log in.
@@ -257,13 +258,14 @@ class Door:
         if not self._connection.is_connected:  # the library would quietly connect anew
             raise exceptions.ConnectionError("not connected")
         missing: list[int] = []
+        # The parser itself: what the connection puts around it (a time-out, a health check) is off or above.
+        read = self._connection._parser.read_response
         for place in places:
-            try:
-                reply = await self._connection.read_response(disable_decoding=True)
-            except exceptions.NoScriptError:
+            reply = await read(disable_decoding=True)
+            if isinstance(reply, exceptions.NoScriptError):
                 missing.append(place)
-            except exceptions.ResponseError as error:
-                answers[place] = fence.Refused(classify(error))
+            elif isinstance(reply, exceptions.ResponseError):
+                answers[place] = fence.Refused(classify(reply))
             else:
                 answers[place] = self._parse(requests[place], reply)
         return missing
@@ -287,6 +289,8 @@ class Door:
 
     def packed(self, request: Request) -> bytes:
         """The request as it goes over the wire."""
+        if isinstance(request, fence.Call):
+            return self._packed_call(request)
         fence_name = fence_key(request.channel, member=self._member)
         match request:
             case fence.Read():
@@ -298,18 +302,25 @@ class Door:
                 return pack("EVALSHA", ASSERT.digest, 1, fence_name, epoch, holder, n, state.value, revision)
             case fence.Owned(channel, cursor):
                 return pack("HSCAN", owners_key(channel), cursor, "COUNT", OWNED_PAGE)
-            case fence.Call(channel, epoch, holder, n, state, revision, message, numbers, rows, deletes, gaps):
-                keys = (
-                    *(fence_name, last_values_key(channel), gaps_key(channel)),
-                    *(numbers_key(channel), owners_key(channel), stream_key(channel)),
-                )
-                head = (epoch, holder, n, state.value, revision, channel, message)
-                counts = (len(rows), len(deletes), len(gaps), GAPS_STREAM_MAX, self._member, numbers)
-                rest = (request.holes, len(request.takes), request.stream_max)
-                before = ("EVALSHA", CALL.digest, len(keys), *keys, *head, *counts, *rest)
-                after: tuple[bytes | str, ...] = (*deletes, *gaps, *request.takes)
-                count = len(before) + 2 * len(rows) + len(after)
-                return command(count, bulks(*before), rows.packed, bulks(*after))
+
+    def _packed_call(self, call: fence.Call) -> bytes:
+        """The hot path: what does not change from call to call was packed before."""
+        form = self._forms.get(call.channel)
+        term = (call.epoch, call.holder, call.state, call.revision)
+        if form is None or form.term != term:
+            form = self._forms[call.channel] = _Form(call.channel, term, member=self._member)
+        after: tuple[bytes | str, ...] = (*call.deletes, *call.gaps, *call.takes)
+        count = _CALL_ARGUMENTS + 2 * call.rows.count + len(after)
+        return b"".join(
+            (
+                *(b"*%d\r\n" % count, form.to_holder, bulk_number(call.n), form.to_channel),
+                *(b"$%d\r\n" % len(call.message), call.message, b"\r\n"),
+                *(bulk_number(call.rows.count), bulk_number(len(call.deletes)), bulk_number(len(call.gaps))),
+                *(form.to_account, bulk(call.numbers), bulk(call.holes)),
+                *(bulk_number(len(call.takes)), bulk_number(call.stream_max)),
+                *(call.rows.packed, bulks(*after)),
+            )
+        )
 
     def _parse(self, request: Request, reply: Any) -> Answer:
         if isinstance(request, fence.Owned) and isinstance(reply, list) and len(reply) == 2:
@@ -318,6 +329,35 @@ class Door:
             mine = [field.decode() for field, owner in owners.items() if owner == self._member.encode()]
             return fence.OwnedPage(int(cursor), tuple(mine))
         return _parse(request, reply)
+
+
+_CALL_ARGUMENTS: Final = 25  # of the command, without rows, deletes, gaps and takes
+
+
+class _Form:
+    """Parts of the packed calls in one channel that stay as they are while term, state and table do.
+
+    Attributes
+    ----------
+    term
+        (epoch, holder, state, revision).
+    to_holder
+        Command, keys, epoch and holder.
+    to_channel
+        State, revision and channel.
+    to_account
+        Entries that the gaps keep, and the account.
+    """
+
+    def __init__(self, channel: str, term: tuple[int, str, fence.ChannelState, int], *, member: str) -> None:
+        epoch, holder, state, revision = self.term = term
+        keys = (
+            *(fence_key(channel, member=member), last_values_key(channel), gaps_key(channel)),
+            *(numbers_key(channel), owners_key(channel), stream_key(channel)),
+        )
+        self.to_holder = bulks("EVALSHA", CALL.digest, len(keys), *keys, epoch, holder)
+        self.to_channel = bulks(state.value, revision, channel)
+        self.to_account = bulks(GAPS_STREAM_MAX, member)
 
 
 def _parse(request: Request, reply: Any) -> Answer:

@@ -34,6 +34,14 @@ class Latency:
 
     def record(self, received_ns: NDArray[np.int64], *, acknowledged_ns: int) -> None:
         """Add rows that were received at `received_ns` (wall clock) and acknowledged now."""
+        if not len(received_ns):
+            return
+        first = received_ns[0]
+        if (received_ns == first).all():  # the rows of one frame, as nearly always: one logarithm for all
+            elapsed_ns = max(acknowledged_ns - int(first), FLOOR_NS)
+            self.total_ns += elapsed_ns * len(received_ns)
+            self.counts[min(int(math.log(elapsed_ns / FLOOR_NS) / _LOG_RATIO), BUCKETS - 1)] += len(received_ns)
+            return
         elapsed = np.maximum(acknowledged_ns - received_ns, FLOOR_NS)  # a wall clock may step back
         self.total_ns += int(elapsed.sum())
         place = np.minimum((np.log(elapsed / FLOOR_NS) / _LOG_RATIO).astype(np.int64), BUCKETS - 1)

@@ -2,7 +2,8 @@
 
 `RedisPublisher` is the shell around `PublisherCore`: it has the clocks, the connection and the one loop, and no
 rule. A turn of the loop lets time pass, connects if it must (as the breaker allows), plans a round, carries it to
-Redis in one pipeline, and hands the answers back. There is one connection and one round at a time, so calls leave
+Redis in one pipeline, and hands the answers back. Each call leaves as soon as it is encoded, so within a round Redis
+and this process work at the same time. There is one connection and one round at a time, so calls leave
 in order, and a broken connection is one event that voids everything at once. A frame that is complete while the loop
 sleeps does not wait for its turn: its round is planned and written in `flush_hint`, and the loop collects the answers.
 
@@ -167,9 +168,7 @@ class RedisPublisher:
         self._core.batcher.frame_complete()
         door, self._idle = self._idle, None
         if door is not None and not self._url_changed and self.state is Phase.ACTIVE:
-            self._posted = self._plan()
-            if self._posted is not None:
-                door.post(self._posted.requests)
+            self._posted = self._post(door)
         self._wake.set()
 
     def set_feed(self, warm: bool) -> None:
@@ -313,22 +312,24 @@ class RedisPublisher:
         await self._ask_permission(door)
         if self._door is None:
             return True
-        planned = self._plan()
-        if planned is None:
+        posted = self._post(door)
+        if posted is None:
             return False
-        door.post(planned.requests)
-        await self._settle(door, planned)
+        await self._settle(door, posted)
         return True
 
-    def _plan(self) -> _Round | None:
-        """The next round, planned now; `None` when nothing is due."""
+    def _post(self, door: AnyDoor) -> _Round | None:
+        """The next round, on its way, each request as soon as it is made; `None` when nothing is due."""
         sent_ns = self._monotonic_ns()
-        requests = self._core.plan_round(now_ns=sent_ns, wall_ns=self._wall_ns())
+        requests: list[Request] = []
+        for request in self._core.requests_due(now_ns=sent_ns, wall_ns=self._wall_ns()):
+            door.post([request])
+            requests.append(request)
         return _Round(requests, sent_ns) if requests else None
 
-    async def _settle(self, door: AnyDoor, planned: _Round) -> None:
+    async def _settle(self, door: AnyDoor, posted: _Round) -> None:
         """Await the answers to a round that was posted, and take them in."""
-        core, requests, sent_ns = self._core, planned.requests, planned.sent_ns
+        core, requests, sent_ns = self._core, posted.requests, posted.sent_ns
         answers = await door.collect(requests)
         now_ns = self._monotonic_ns()
         before = core.handover.held

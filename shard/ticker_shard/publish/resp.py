@@ -18,6 +18,14 @@ def bulk(value: bytes) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(value), value)
 
 
+_FEW: Final = tuple(bulk(b"%d" % number) for number in range(1_001))  # counts of a call, mostly
+
+
+def bulk_number(number: int) -> bytes:
+    """One argument that is a number, not negative."""
+    return _FEW[number] if number < len(_FEW) else bulk(b"%d" % number)
+
+
 def bulks(*values: bytes | str | int) -> bytes:
     """Several arguments."""
     return b"".join(

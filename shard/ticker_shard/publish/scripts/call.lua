@@ -21,8 +21,8 @@
 --       STALE    record                      a later call of this process was here already; nothing written
 --       FENCED   record                      another process, or a later term of this one; nothing written
 --       REWOUND  record (absent = missing)   Redis lost this term; nothing written: publishing never raises a record
---       record = epoch, holder, n, state, revision
-local record = redis.call('HMGET', KEYS[1], 'epoch', 'holder', 'n', 'state', 'revision')
+--       record = epoch, holder, n, state, revision, run
+local record = redis.call('HMGET', KEYS[1], 'epoch', 'holder', 'n', 'state', 'revision', 'run')
 local epoch = tonumber(record[1] or '')
 if not epoch then
   return {'REWOUND'}
@@ -69,7 +69,7 @@ if ARGV[7] ~= '' then
     redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[16], '*', 'message', ARGV[7])
   end
 end
-local run = tonumber(redis.call('HGET', KEYS[1], 'run') or '') or previous + 1
+local run = tonumber(record[6] or '') or previous + 1
 local time = redis.call('TIME')
 -- '%.0f': a Lua number of this size would otherwise be written with an exponent.
 local at = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
