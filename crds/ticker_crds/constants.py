@@ -118,6 +118,7 @@ class Reason(StrEnum):
     REDIS_UNREACHABLE = "RedisUnreachable"
     REDIS_REFUSED = "RedisRefused"  # authentication or permission
     LEDGER_MISMATCH = "LedgerMismatch"
+    BACKPRESSURE = "Backpressure"  # Redis answers, and takes ticks much more slowly than they come
     HEALTHY = "Healthy"
     # resolution and assignment
     RESOLVED = "Resolved"

@@ -7,6 +7,8 @@ was lost has a name in the books (they balance), and a hole longer than a batch'
 from __future__ import annotations
 
 import asyncio
+import logging
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from tests.support.redis_proxy import redis_proxy
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.ticks import CHANNEL, a_table
 from ticker_client import decode_gap, fence_key, gaps_key, last_values_key
+from ticker_shard.publish.backpressure import BackpressureSettings, Level
 from ticker_shard.publish.breaker import BreakerState
 from ticker_shard.publish.handover import Phase
 from ticker_shard.publish.limits import SECOND_NS, Timing
@@ -62,8 +65,15 @@ def server() -> Iterator[RedisServer]:
 async def holder(server: RedisServer) -> AsyncIterator[Callable[..., Pod]]:
     pods: list[Pod] = []
 
-    async def make(url: str | None = None, *, timing: Timing = QUICK, **table) -> Pod:
-        pod = Pod(url or server.url, "pod1/1", a_table(INSTRUMENTS, **table), timing=timing)
+    async def make(
+        url: str | None = None,
+        *,
+        timing: Timing = QUICK,
+        backpressure: BackpressureSettings = BackpressureSettings(),  # noqa: B008 - frozen
+        **table,
+    ) -> Pod:
+        table = a_table(INSTRUMENTS, **table)
+        pod = Pod(url or server.url, "pod1/1", table, timing=timing, backpressure=backpressure)
         pods.append(pod)
         pod.feed(range(INSTRUMENTS), 500)
         await pod.start().holds()
@@ -135,6 +145,65 @@ async def test_a_slow_network_delays_and_loses_nothing(server, holder):
         assert sum(pod.publisher.ledger.dropped.values()) == 0
         assert_memory_was_bounded(market)
         await pod.die()
+
+
+async def test_a_slow_redis_gets_newest_values_and_every_tick_again_when_it_is_quick(server, holder, caplog):
+    caplog.set_level(logging.INFO, "ticker_shard.publish.backpressure_log")
+    calm = BackpressureSettings(conflate_ms=400, shed_ms=20_000, calm_ms=300)
+    async with redis_proxy(server.port) as proxy:
+        pod = await holder(proxy.url, timing=PATIENT, backpressure=calm)
+        await until(lambda: pod.publisher.ledger.in_flight() == 0)
+        proxy.delay_s = 0.3  # each way
+        market = Market(pod)
+        await until(lambda: pod.publisher.backpressure.level is Level.CONFLATE)
+        await until(lambda: pod.publisher.ledger.conflated > 1_000)
+        proxy.delay_s = 0.0
+        await until(lambda: pod.publisher.backpressure.level is Level.NORMAL)
+        await market.ends()
+
+        with server.client() as client:
+            await everything_is_there(pod, client)
+        assert sum(pod.publisher.ledger.dropped.values()) == 0
+        assert pod.publisher.backpressure.transitions == told_levels(caplog)
+        assert_memory_was_bounded(market)
+        await pod.die()
+
+
+async def test_a_stopped_redis_raises_the_level_to_shed_and_it_comes_back_step_by_step(server, holder, caplog):
+    caplog.set_level(logging.INFO, "ticker_shard.publish.backpressure_log")
+    pod = await holder(backpressure=BackpressureSettings(conflate_ms=150, shed_ms=400, calm_ms=300))
+    market = Market(pod)
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        await until(lambda: pod.publisher.backpressure.level is Level.SHED)
+        await until(lambda: pod.publisher.breaker.state is OPEN)
+        held = pod.publisher.ledger.in_flight()
+        await until(lambda: pod.publisher.ledger.conflated > 10 * INSTRUMENTS)  # it goes on, and nothing grows
+        assert pod.publisher.ledger.in_flight() <= max(held, INSTRUMENTS) + 2 * 1_000
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    await until(lambda: pod.publisher.backpressure.level is Level.NORMAL)
+    await market.ends()
+
+    with server.client() as client:
+        await everything_is_there(pod, client)
+        assert "redis" in await declared_causes(client)
+    transitions = pod.publisher.backpressure.transitions
+    assert transitions[Level.SHED, Level.CONFLATE] >= 1
+    assert transitions[Level.CONFLATE, Level.NORMAL] >= 1
+    assert (Level.SHED, Level.NORMAL) not in transitions
+    assert transitions == told_levels(caplog)
+    assert_memory_was_bounded(market)
+
+
+def told_levels(caplog) -> dict[tuple[Level, Level], int]:
+    """Changes of the level as the log has them, one line each."""
+    told: dict[tuple[Level, Level], int] = {}
+    for record in caplog.records:
+        if record.name == "ticker_shard.publish.backpressure_log":
+            change = (Level[record.before.upper()], Level[record.level.upper()])
+            told[change] = told.get(change, 0) + 1
+    return told
 
 
 async def test_a_black_hole_is_left_by_the_time_out_and_every_row_in_it_has_a_name(server, holder):

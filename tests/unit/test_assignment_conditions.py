@@ -48,6 +48,14 @@ def test_a_healthy_shard_streams() -> None:
             ("True", Reason.SECRET_MISSING), "next connection will fail", id="a deleted Secret under an open socket",
         ),
         pytest.param(
+            replace(HEALTHY, shedding=True), Condition.DEGRADED,
+            ("True", Reason.BACKPRESSURE), "newest value of each instrument", id="a Redis that does not keep up",
+        ),
+        pytest.param(
+            replace(HEALTHY, shedding=True), Condition.STREAMING,
+            ("True", Reason.STREAMING), "published", id="and everything is streamed all the same",
+        ),
+        pytest.param(
             replace(HEALTHY, sockets_mute=1), Condition.DEGRADED,
             ("True", Reason.FEED_MUTE), "1 of 1 sockets send heartbeats and no ticks", id="a mute socket",
         ),

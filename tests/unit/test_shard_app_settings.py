@@ -13,7 +13,11 @@ from click.testing import CliRunner
 
 from ticker_common.settings import load_settings
 from ticker_shard.app.command import RefusedError, api_url, command
+from ticker_shard.app.pipeline import backpressure_settings, breaker_settings
 from ticker_shard.app.settings import ShardSettings
+from ticker_shard.publish.backpressure import BackpressureSettings
+from ticker_shard.publish.breaker import REDIS, BreakerSettings
+from ticker_shard.publish.limits import MS_NS
 
 CONTRACTS = Path(__file__).parents[2] / "docs" / "contracts.md"
 FOLDER: dict[str, Any] = {"account": "acc1", "source": "folder", "folder": "/x", "redis_url_file": "/y"}
@@ -23,6 +27,23 @@ CLUSTER: dict[str, Any] = {"account": "acc1", "redis_url_file": "/y", "secret_na
 def test_both_sources_load_with_defaults() -> None:
     assert load_settings(ShardSettings, FOLDER).capacity == 3_000
     assert load_settings(ShardSettings, CLUSTER).source == "kubernetes"
+
+
+def test_thresholds_reach_the_breaker_and_the_backpressure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKERSHARD_SHARD_CIRCUIT_FAILURES", "3")
+    flags = {"circuit_wait_max_ms": 1_900, "backpressure_fill": 0.5, "backpressure_shed_ms": 4_000}
+
+    settings = load_settings(ShardSettings, {**FOLDER, **flags})
+
+    assert breaker_settings(settings) == BreakerSettings(failures_to_open=3, wait_max_ns=1_900 * MS_NS)
+    assert backpressure_settings(settings) == BackpressureSettings(fill_max=0.5, shed_ms=4_000)
+
+
+def test_thresholds_have_the_defaults_of_their_rooms() -> None:
+    settings = load_settings(ShardSettings, FOLDER)
+
+    assert breaker_settings(settings) == REDIS
+    assert backpressure_settings(settings) == BackpressureSettings()
 
 
 @pytest.mark.parametrize(
@@ -48,6 +69,14 @@ def test_both_sources_load_with_defaults() -> None:
         (FOLDER, {"dividend_yield": -0.2}, "TICKERSHARD_SHARD_DIVIDEND_YIELD"),
         (FOLDER, {"underlying_stale_s": 0}, "TICKERSHARD_SHARD_UNDERLYING_STALE_S"),
         (FOLDER, {"reprice_ms": 20}, "TICKERSHARD_SHARD_REPRICE_MS"),
+        (FOLDER, {"circuit_failures": 0}, "TICKERSHARD_SHARD_CIRCUIT_FAILURES"),
+        (FOLDER, {"circuit_wait_first_ms": 5}, "TICKERSHARD_SHARD_CIRCUIT_WAIT_FIRST_MS"),
+        (FOLDER, {"circuit_wait_max_ms": 1_901}, "TICKERSHARD_SHARD_CIRCUIT_WAIT_MAX_MS"),
+        (FOLDER, {"circuit_wait_first_ms": 800, "circuit_wait_max_ms": 700}, "circuit_wait_first_ms (800)"),
+        (FOLDER, {"backpressure_fill": 1.1}, "TICKERSHARD_SHARD_BACKPRESSURE_FILL"),
+        (FOLDER, {"backpressure_conflate_ms": 0}, "TICKERSHARD_SHARD_BACKPRESSURE_CONFLATE_MS"),
+        (FOLDER, {"backpressure_shed_ms": 1_000}, "must be below backpressure_shed_ms (1000)"),
+        (FOLDER, {"backpressure_calm_ms": 0}, "TICKERSHARD_SHARD_BACKPRESSURE_CALM_MS"),
     ],
 )
 def test_a_bad_setting_is_refused_by_the_name_of_its_variable(

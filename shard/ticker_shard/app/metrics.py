@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from ticker_shard.feed import FeedStatus
+from ticker_shard.publish.backpressure import BackpressureMonitor, Level
 from ticker_shard.publish.breaker import BreakerState, CircuitBreaker
 from ticker_shard.publish.handover import Phase
 from ticker_shard.publish.latency import Latency
@@ -64,6 +65,7 @@ class Sample:
     engine: str
     crowded_frames: int
     circuit: CircuitBreaker
+    backpressure: BackpressureMonitor
     refused_channels: int
 
 
@@ -82,6 +84,7 @@ class ShardCollector(Collector):
         yield _gauge("instruments_stalled", "Instruments quiet for long on a socket that flows.", sample.stalled)
         yield from _process(sample)
         yield from _redis(sample)
+        yield from _backpressure(sample.backpressure)
         for name, text, label, group in (
             ("malformed", "Frames and packets that could not be read.", "fault", sample.counts.malformed),
             ("flagged_rows", "Accepted rows that are odd.", "flag", sample.counts.flagged),
@@ -169,6 +172,22 @@ def _redis(sample: Sample) -> Families:
     yield transitions
     yield _gauge(
         "channels_refused", "Channels that Redis refuses although it works; the others go on.", sample.refused_channels
+    )
+
+
+def _backpressure(monitor: BackpressureMonitor) -> Families:
+    levels = GaugeMetricFamily("tickershard_backpressure_level", "1 for how much gives way.", labels=("level",))
+    for level in Level:
+        levels.add_metric((level.word,), int(level is monitor.level))
+    yield levels
+    transitions = CounterMetricFamily(
+        "tickershard_backpressure_transitions", "Changes of the level of backpressure.", labels=("from", "to")
+    )
+    for (before, after), count in monitor.transitions.items():
+        transitions.add_metric((before.word, after.word), count)
+    yield transitions
+    yield _gauge(
+        "queue_fill", "The fullest queue, as a fraction of its ceiling, when last looked at.", monitor.load.fill
     )
 
 

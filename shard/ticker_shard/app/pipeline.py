@@ -35,8 +35,11 @@ from ticker_shard.feed import (
     KiteWebSocketPool,
     TextKind,
 )
+from ticker_shard.publish.backpressure import BackpressureSettings, Level
+from ticker_shard.publish.breaker import BreakerSettings
 from ticker_shard.publish.encode import make_encoders
 from ticker_shard.publish.gaps import Hole
+from ticker_shard.publish.limits import MS_NS, TIMING
 from ticker_shard.publish.publisher import Holdings, RedisPublisher
 from ticker_shard.ticks.engine import Engine, load_market, load_pricer
 from ticker_shard.ticks.greeks import GreeksCalculator
@@ -107,6 +110,8 @@ class Pipeline:
             drain_deadline_s=settings.drain_deadline_s,
             encoders=make_encoders(native=self.processor.engine is Engine.NATIVE),
             stream_max=settings.stream_max,
+            breaker=breaker_settings(settings),
+            backpressure=backpressure_settings(settings),
             on_change=changed,
             jitter=random.random,
         )
@@ -153,6 +158,8 @@ class Pipeline:
         """
         if self._closed or self.publisher.holdings is Holdings.NONE:
             return False
+        if self.publisher.backpressure.level is Level.SHED:
+            return False  # what follows an underlying waits; none of it is forgotten
         if self.publisher.is_repeating:
             return True
         self.publisher.refresh(self.greeks.reprice(now_ns=time.time_ns()))
@@ -297,4 +304,25 @@ def feed_settings(settings: ShardSettings) -> FeedSettings:
         confirm_ms=max(1, int(wait_ms / CONFIRM_ATTEMPTS)),
         confirm_max_ms=max(CONFIRM_WAIT_MAX_MS, int(wait_ms)),
         confirm_attempts=CONFIRM_ATTEMPTS,
+    )
+
+
+def breaker_settings(settings: ShardSettings) -> BreakerSettings:
+    """The circuit breaker's part of the settings."""
+    breaker = BreakerSettings(
+        failures_to_open=settings.circuit_failures,
+        wait_first_ns=settings.circuit_wait_first_ms * MS_NS,
+        wait_max_ns=settings.circuit_wait_max_ms * MS_NS,
+    )
+    assert TIMING.call_timeout_ns + breaker.wait_max_ns < TIMING.silent_ns, "the setting's range sees to that"
+    return breaker
+
+
+def backpressure_settings(settings: ShardSettings) -> BackpressureSettings:
+    """The backpressure's part of the settings."""
+    return BackpressureSettings(
+        fill_max=settings.backpressure_fill,
+        conflate_ms=settings.backpressure_conflate_ms,
+        shed_ms=settings.backpressure_shed_ms,
+        calm_ms=settings.backpressure_calm_ms,
     )

@@ -52,6 +52,8 @@ class Parts:
         The publisher's part.
     balanced
         The ledger adds up.
+    shedding
+        Redis does not keep up at all.
     """
 
     account: str
@@ -68,6 +70,7 @@ class Parts:
     duties_revision: int
     epoch: int | None
     balanced: bool
+    shedding: bool = False
 
 
 def sockets_wanted(feed: FeedStatus) -> int:
@@ -138,6 +141,7 @@ def facts_of(parts: Parts) -> ShardFacts:
         channels=len(parts.table.channels),
         holds_all=parts.holdings is Holdings.ALL,
         ledger_balanced=parts.balanced,
+        shedding=parts.shedding,
     )
 
 

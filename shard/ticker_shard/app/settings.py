@@ -93,6 +93,36 @@ class ShardSettings(ProgramSettings):
         ge=0,
         le=1_000_000,
     )
+    circuit_failures: int = Field(
+        2,
+        description="So many failures of Redis in a row open the circuit: rows wait, the newest of each.",
+        ge=1,
+        le=10,
+    )
+    circuit_wait_first_ms: int = Field(
+        50, description="While the circuit is open: the wait before the first attempt; it doubles.", ge=10, le=1_000
+    )
+    circuit_wait_max_ms: int = Field(
+        1_000,
+        description="The longest such wait. A lost call and one wait must not make a living shard look silent (4 s).",
+        ge=50,
+        le=1_900,
+    )
+    backpressure_fill: float = Field(
+        0.8, description="A queue this full, as a fraction of its ceiling, keeps newest values only.", ge=0.1, le=1
+    )
+    backpressure_conflate_ms: int = Field(
+        1_000, description="Redis took nothing for so long: newest values only.", ge=100, le=60_000
+    )
+    backpressure_shed_ms: int = Field(
+        2_500, description="Redis took nothing for so long: options are not priced again either.", ge=200, le=120_000
+    )
+    backpressure_calm_ms: int = Field(
+        1_000,
+        description="So long below half of a threshold, and its level of backpressure is left.",
+        ge=100,
+        le=60_000,
+    )
     drain_deadline_s: float = Field(90.0, description="After SIGTERM, the longest wait for a successor.", ge=0, le=600)
     rate: float = Field(
         0.065,
@@ -147,6 +177,20 @@ class ShardSettings(ProgramSettings):
         if 0 < value < REPRICE_MS_MIN:
             raise ValueError(f"must be 0 (off) or at least {REPRICE_MS_MIN}, this is {value}")
         return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.circuit_wait_first_ms > self.circuit_wait_max_ms:
+            raise ValueError(
+                f"circuit_wait_first_ms ({self.circuit_wait_first_ms}) must not be above circuit_wait_max_ms "
+                f"({self.circuit_wait_max_ms})"
+            )
+        if self.backpressure_conflate_ms >= self.backpressure_shed_ms:
+            raise ValueError(
+                f"backpressure_conflate_ms ({self.backpressure_conflate_ms}) must be below backpressure_shed_ms "
+                f"({self.backpressure_shed_ms})"
+            )
+        return self
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

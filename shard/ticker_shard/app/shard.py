@@ -43,6 +43,7 @@ from ticker_shard.assignment import (
 )
 from ticker_shard.assignment.voice import Held
 from ticker_shard.feed import Credentials
+from ticker_shard.publish.backpressure import Level
 from ticker_shard.publish.publisher import Holdings
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ LIVE_S: Final = 60.0  # a loop that has not turned for so long is hung; a turn w
 FLOOR_RETRY_S: Final = 1.0
 STOP_FEED_S: Final = 5.0
 NS_PER_S: Final = 1_000_000_000
+NS_PER_MS: Final = 1_000_000
 MS_PER_S: Final = 1_000
 REPRICE_PAUSE_S: Final = 0.005  # a little more than publishing one turn's rows takes
 
@@ -298,7 +300,13 @@ class Shard:
             "channels_refused": publisher.refused_channels,
             "trouble": publisher.trouble,
         }
-        return {"phase": publisher.state.value, "redis": redis}
+        pressure = publisher.backpressure
+        backpressure = {
+            "level": pressure.level.word,
+            "fill": round(pressure.load.fill, 3),
+            "delay_ms": pressure.load.delay_ns // NS_PER_MS,
+        }
+        return {"phase": publisher.state.value, "redis": redis, "backpressure": backpressure}
 
     def _held(self) -> Held:
         """What this process holds; the publisher counts an account without channels as all, the voice as none."""
@@ -325,12 +333,14 @@ class Shard:
             duties_revision=publisher.acknowledged,
             epoch=publisher.epoch,
             balanced=publisher.ledger.balance().balanced,
+            shedding=publisher.backpressure.level is Level.SHED,
         )
 
     def _sample(self) -> Sample:
         publisher = self.publisher
         return Sample(
             circuit=self.publisher.breaker,
+            backpressure=publisher.backpressure,
             refused_channels=self.publisher.refused_channels,
             ledger=publisher.ledger,
             latency=publisher.latency,

@@ -74,6 +74,8 @@ class ShardFacts:
         Channels of the account, and whether this process publishes to all of them.
     ledger_balanced
         Whether received equals the sum of its parts.
+    shedding
+        Whether Redis keeps up so badly that newest values are all that leaves.
     """
 
     account: str
@@ -97,6 +99,7 @@ class ShardFacts:
     channels: int = 0
     holds_all: bool = False
     ledger_balanced: bool = True
+    shedding: bool = False
 
 
 Answer: TypeAlias = tuple[Truth, Reason, str]
@@ -283,6 +286,18 @@ def ledger_degraded(facts: ShardFacts) -> Answer | None:
     )
 
 
+def backpressure_degraded(facts: ShardFacts) -> Answer | None:
+    """Redis answers, and much too slowly."""
+    if not facts.shedding:
+        return None
+    return (
+        "True",
+        Reason.BACKPRESSURE,
+        "Redis takes ticks much more slowly than they come: the newest value of each instrument is published, older "
+        "ones are counted as conflated, and options are not priced again until it keeps up",
+    )
+
+
 def healthy(facts: ShardFacts) -> Answer | None:
     """Nothing to complain about."""
     return ("False", Reason.HEALTHY, "no fault known")
@@ -294,8 +309,8 @@ CHECKS: Final[dict[Condition, tuple[Check, ...]]] = {
     Condition.CREDENTIALS_VALID: (secret_unusable, token_rejected, token_accepted, token_untried),
     Condition.STREAMING: (no_table, feed_mute, nothing_to_connect, redis_fault, not_connected, not_holder,
                           not_confirmed, streaming),
-    Condition.DEGRADED: (redis_degraded, mute_degraded, table_degraded, ledger_degraded, secret_degraded,
-                         stalled_degraded, healthy),
+    Condition.DEGRADED: (redis_degraded, backpressure_degraded, mute_degraded, table_degraded, ledger_degraded,
+                         secret_degraded, stalled_degraded, healthy),
 }  # fmt: skip
 
 

@@ -4,9 +4,9 @@ One queue a channel. A batch leaves when its frame is complete and nothing is ou
 that stays incomplete leaves after `window_ms`, or with `ticks_max` rows. While a call is outstanding rows wait,
 because the next call could not be answered sooner, and the longer the wait the more of them are conflated.
 
-A queue is bounded: above its ceiling (twice the channel's instruments plus one batch), and at once while Redis is
-known to be away, only the newest row of each instrument is kept. So memory does not depend on how long Redis is
-gone. Conflated rows are counted by the caller, from the answer of `offer`.
+A queue is bounded: above its ceiling (twice the channel's instruments plus one batch), and at once while it is told to
+(`conflate`; when that is, `backpressure` decides), only the newest row of each instrument is kept. So memory does not
+depend on how long Redis is gone. Conflated rows are counted by the caller, from the answer of `offer`.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ class TickBatcher:
         self._ticks_max = ticks_max
         self._queues: dict[str, _Queue] = {}
         self._conflating = False
+        self._overflowed = False  # since `fill` was asked last
 
     def configure(self, instruments: Mapping[str, int]) -> None:
         """Set the channels and how many instruments each has; a queue that vanishes must be empty."""
@@ -106,7 +107,7 @@ class TickBatcher:
             self._queues.setdefault(channel, _Queue(0)).ceiling = 2 * count + self._ticks_max
 
     def conflate(self, on: bool) -> int:
-        """Keep only the newest row per instrument from now on (Redis is away), or no longer; rows given up."""
+        """Keep only the newest row per instrument from now on, or no longer; rows given up."""
         self._conflating = on
         return sum(self._shrink(queue) for queue in self._queues.values()) if on else 0
 
@@ -121,6 +122,7 @@ class TickBatcher:
         queue.rows += len(rows)
         if not self._conflating and queue.rows <= queue.ceiling:
             return Queued()
+        self._overflowed |= queue.rows > queue.ceiling
         lost = self._shrink(queue)
         return Conflated(lost) if lost else Queued()
 
@@ -184,6 +186,12 @@ class TickBatcher:
     def queued(self, channel: str) -> int:
         """Rows in one queue."""
         return self._queues[channel].rows
+
+    def fill(self) -> float:
+        """How full the fullest queue is, 1 = its ceiling; 1 too if one had to conflate since the last answer."""
+        overflowed, self._overflowed = self._overflowed, False
+        fullest = max((queue.rows / queue.ceiling for queue in self._queues.values()), default=0.0)
+        return max(fullest, float(overflowed))
 
     def in_flight(self) -> int:
         """Rows in all queues, counted."""

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ticker_crds import Encoding
 from ticker_shard.publish import fence
+from ticker_shard.publish.backpressure import BackpressureSettings, Level, Relief
 from ticker_shard.publish.batcher import Flush, TickBatcher, Wait
 from ticker_shard.publish.calls import CallMaker, NewestValues
 from ticker_shard.publish.duties import Duties, vanished_fields
@@ -66,6 +67,8 @@ class PublisherCore:
         Of this process alone.
     stream_max
         Messages that each channel's stream keeps; 0 = there is none.
+    backpressure
+        When newest values must do.
     """
 
     def __init__(
@@ -80,11 +83,13 @@ class PublisherCore:
         timing: Timing,
         encoders: Mapping[Encoding, Encoder] | None = None,
         stream_max: int = 0,
+        backpressure: BackpressureSettings = BackpressureSettings(),  # noqa: B008 - frozen
     ) -> None:
         self.handover = Handover(process=process, timing=timing)
         self.batcher = TickBatcher(window_ms=window_ms, ticks_max=ticks_max)
         self.duties = Duties()
         self.ledger = Ledger()
+        self.relief = Relief(batcher=self.batcher, ledger=self.ledger, settings=backpressure)
         self.latency = Latency()
         self.trouble: Trouble | None = None  # what went wrong last, until a round goes well
         self._calls = CallMaker(
@@ -156,6 +161,7 @@ class PublisherCore:
     def offer(self, rows: TickRows, *, now_ns: int) -> None:
         """Take rows that validation passed."""
         self._offered_ns = now_ns
+        self.relief.look(now_ns=now_ns)
         self._intake.offer(rows, now_ns=now_ns)
 
     def refresh(self, slots: Slots) -> None:
@@ -186,6 +192,7 @@ class PublisherCore:
     def advance(self, *, now_ns: int) -> None:
         """Let time pass, also while Redis cannot be reached: a drain ends all the same."""
         self._now_ns = now_ns
+        self.relief.look(now_ns=now_ns)
         quiet = self._offered_ns is None or now_ns - self._offered_ns >= self.handover.timing.yield_ns
         self.handover.advance(now_ns=now_ns, idle=quiet and self.ledger.in_flight() == 0)
         if self.handover.freeing and self._flush_until_ns is None:
@@ -244,6 +251,8 @@ class PublisherCore:
             self.handover.polled(records, sent_ns=sent_ns, now_ns=now_ns)
         failures = [trouble for answer in answers if (trouble := fence.trouble_of_redis(answer)) is not None]
         self.trouble = failures[-1] if failures else None
+        if any(isinstance(answer, fence.Accepted) for answer in answers):
+            self.relief.progressed(now_ns=now_ns)
         for request, answer in zip(requests, answers, strict=True):
             match request:
                 case fence.Read(channel):
@@ -280,7 +289,7 @@ class PublisherCore:
 
     def redis_away(self, away: bool) -> None:
         """Redis is known to be away: keep only newest values; or it is back."""
-        self.ledger.conflated += self.batcher.conflate(away)
+        self.relief.redis_away(away, now_ns=self._now_ns)
 
     def wake_ns(self, *, now_ns: int) -> int:
         """When to plan a round at the latest; a time that is past means now."""
@@ -318,7 +327,7 @@ class PublisherCore:
 
     def _repeat_settling(self, now_ns: int) -> None:
         roster = self._roster
-        if roster is None or now_ns < self._settling_due_ns:
+        if roster is None or now_ns < self._settling_due_ns or self.relief.level is Level.SHED:
             return
         self._settling_due_ns = now_ns + SETTLING_REPEAT_NS
         for name in self.handover.held:

@@ -22,7 +22,9 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from ticker_crds import Encoding
-from ticker_shard.publish.breaker import BreakerState, CircuitBreaker, Outcome
+from ticker_shard.publish.backpressure import BackpressureMonitor, BackpressureSettings, Level
+from ticker_shard.publish.backpressure_log import LevelLog
+from ticker_shard.publish.breaker import REDIS, BreakerSettings, BreakerState, CircuitBreaker, Outcome
 from ticker_shard.publish.calls import NewestValues
 from ticker_shard.publish.core import PublisherCore
 from ticker_shard.publish.door import RedisTroubleError
@@ -93,6 +95,8 @@ class RedisPublisher:
         Of this process alone; `encode.make_encoders` where nothing else is said.
     stream_max
         Messages that each channel's stream ``{<channel>}:stream`` keeps, about; 0 = there is none.
+    breaker, backpressure
+        When Redis counts as away, and when newest values must do.
     on_change
         Called (synchronously, must not raise) when state, holdings, `acknowledged` or `trouble` may have changed.
     monotonic_ns, wall_ns, jitter
@@ -113,6 +117,8 @@ class RedisPublisher:
         timing: Timing = TIMING,
         encoders: Mapping[Encoding, Encoder] | None = None,
         stream_max: int = 0,
+        breaker: BreakerSettings = REDIS,
+        backpressure: BackpressureSettings = BackpressureSettings(),  # noqa: B008 - frozen
         on_change: Callable[[], None] = lambda: None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         wall_ns: Callable[[], int] = time.time_ns,
@@ -129,8 +135,10 @@ class RedisPublisher:
             timing=timing,
             encoders=encoders,
             stream_max=stream_max,
+            backpressure=backpressure,
         )
-        self.breaker = CircuitBreaker(jitter=jitter)
+        self.breaker = CircuitBreaker(jitter=jitter, settings=breaker)
+        self._level_log = LevelLog(self.backpressure, shard=shard)
         self._redis_url, self._shard, self._timing, self._on_change = redis_url, shard, timing, on_change
         self._monotonic_ns, self._wall_ns = monotonic_ns, wall_ns
         self._wake = asyncio.Event()
@@ -151,6 +159,8 @@ class RedisPublisher:
     def offer(self, rows: TickRows) -> None:
         """Take rows that validation passed. `newest` already knows them."""
         self._core.offer(rows, now_ns=self._monotonic_ns())
+        if self._level_log.tell():
+            self._on_change()
         self._wake.set()
 
     def refresh(self, slots: Slots) -> None:
@@ -247,6 +257,11 @@ class RedisPublisher:
         """The first channel's epoch, for display; `None` while it is not held."""
         channels = self._core.handover.channels
         return self._core.handover.epoch(channels[0]) if channels else None
+
+    @property
+    def backpressure(self) -> BackpressureMonitor:
+        """How much gives way, because ticks come faster than Redis takes them."""
+        return self._core.relief.monitor
 
     @property
     def is_repeating(self) -> bool:
@@ -407,7 +422,9 @@ class RedisPublisher:
 
     def _tell(self) -> None:
         """Call `on_change` when something that others show has changed."""
-        now = (self.state, self.leaving, self.holdings, self.acknowledged, self.trouble, self.connected)
+        self._level_log.tell()
+        shedding = self.backpressure.level is Level.SHED
+        now = (self.state, self.leaving, self.holdings, self.acknowledged, self.trouble, self.connected, shedding)
         if now != self._told:
             self._told = now
             self._on_change()
