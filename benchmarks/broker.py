@@ -148,6 +148,7 @@ class Broker:
             "phases": schedule,
             "ended_ns": time.monotonic_ns(),
             "late_p99_ns": int(np.percentile(late_ns, 99)),
+            "late_max_ns": max(late_ns),
         }
 
     def _play(self, key: Key, *, frame_packets: int) -> Iterator[bool]:

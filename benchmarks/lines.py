@@ -126,6 +126,7 @@ class Line:
             newest_arrived=sum(seen.get(token) == step for token, step in newest.items()),
             instruments=len(newest),
             sender_late_us=sent["late_p99_ns"] / 1e3,
+            sender_behind_s=sent["late_max_ns"] / NS_PER_S,
         )
 
     def books(self, *, received: int = 0) -> dict[str, Any]:

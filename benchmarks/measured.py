@@ -79,6 +79,8 @@ class Paced:
         How many those are.
     sender_late_us
         99th percentile of how late the broker itself had a frame in the socket.
+    sender_behind_s
+        The most that it was late.
     """
 
     packets: int
@@ -94,6 +96,7 @@ class Paced:
     newest_arrived: int
     instruments: int
     sender_late_us: float
+    sender_behind_s: float
 
     @property
     def sent(self) -> int:
@@ -119,6 +122,24 @@ class Paced:
         """Of the frames that arrived; NaN if none did."""
         arrived = self.latency_us[~np.isnan(self.latency_us)]
         return percentile(arrived.tolist(), share) if len(arrived) else math.nan
+
+    def calm_after_s(self, *, fault_s: float, window_s: float, share: float, limit_us: float) -> float:
+        """How long after `fault_s` a window began of whose frames such a share arrived in time; infinite if none did.
+
+        A window and a share of it, and not "all frames from then on": a process that the machine stops for a moment
+        long afterwards has not failed to recover. What comes later is judged by `late_us`.
+        """
+        start_s = fault_s
+        while start_s + window_s <= self.due_s[-1] + window_s / 2:
+            if self.late_us(share, since_s=start_s, until_s=start_s + window_s) <= limit_us:
+                return start_s - fault_s
+            start_s += window_s
+        return math.inf
+
+    def late_us(self, share: float, *, since_s: float, until_s: float = math.inf) -> float:
+        """Percentile of the frames due in an interval; one that never came is infinitely late. Infinite without any."""
+        concerned = self.latency_us[(self.due_s >= since_s) & (self.due_s < until_s)]
+        return percentile(np.nan_to_num(concerned, nan=np.inf).tolist(), share) if len(concerned) else math.inf
 
     def recovery_s(self, *, fault_s: float, until_s: float = math.inf, limit_us: float) -> float:
         """How long after `fault_s` frames were missing or later than `limit_us` again and again.

@@ -16,6 +16,7 @@ from benchmarks.results import shown
 SHARES: Final = {"P50": 0.5, "P95": 0.95, "P99": 0.99, "P99.9": 0.999}
 ERROR_RATE_MAX: Final = 0.001
 P99_MS_MAX: Final = 100.0
+BEHIND_S_TOLD: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Measured:
             "error_rate": run.error_rate,
             "latency_ms": {name: _ms(run, share) for name, share in SHARES.items()},
             "sender_late_p99_ms": run.sender_late_us / 1e3,
+            "sender_behind_s": run.sender_behind_s,
             "shard_cpu_percent": self.shard,
             "redis_cpu_percent": self.redis,
             "memory_peak_mib": self.peak_mib,
@@ -166,8 +168,9 @@ def _verdict(rule: Rule) -> tuple[str, ...]:
 
 def _books(run: Paced) -> str:
     unsent = f"; {run.unsent * run.packets:,} ticks found nobody connected" if run.unsent else ""
+    behind = f"; the broker was up to {run.sender_behind_s:.1f} s late" if run.sender_behind_s >= BEHIND_S_TOLD else ""
     missing = f"; {run.missing:,} message numbers never reached the subscriber" if run.missing else ""
-    return ", ".join(f"{term} {count:,}" for term, count in run.books.items()) + unsent + missing
+    return ", ".join(f"{term} {count:,}" for term, count in run.books.items()) + unsent + behind + missing
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

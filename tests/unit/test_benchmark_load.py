@@ -22,6 +22,7 @@ def a_run(*latencies_ms: float, **changes: Any) -> Paced:
         "packets": 100, "due_s": np.arange(len(latency)) / 10, "latency_us": latency, "unsent": 0,
         "delivered": 100 * len(latency), "priced": 0, "missing": 0, "backwards": 0, "books": {"received": 1_000},
         "balanced": True, "newest_arrived": 3, "instruments": 3, "sender_late_us": 0.0,
+        "sender_behind_s": 0.0,
     }  # fmt: skip
     return Paced(**{**given, **changes})
 
@@ -41,6 +42,31 @@ def test_recovery_looks_at_no_frame_before_the_fault_nor_after_its_interval() ->
     run = a_run(900, 1, 200, 1, 1, 900)
 
     assert run.recovery_s(fault_s=0.1, until_s=0.45, limit_us=CALM_US) == pytest.approx(0.3 + 0.001 - 0.1)
+
+
+def test_calm_is_back_with_the_first_window_of_which_nearly_all_is_in_time() -> None:
+    run = a_run(1, 1, 500, 400, math.nan, 1, 1, 1, 1, 1, 1, 300, 1)
+
+    calm = {"fault_s": 0.2, "window_s": 0.2, "limit_us": CALM_US}
+    assert run.calm_after_s(share=0.99, **calm) == pytest.approx(0.4)
+    assert run.calm_after_s(share=0.5, **calm) == pytest.approx(0.2)
+
+
+def test_a_late_frame_long_after_calm_has_returned_is_told_apart_from_no_recovery() -> None:
+    run = a_run(*[500] * 5, *[1] * 150, 900)
+
+    assert run.calm_after_s(fault_s=0.0, window_s=0.5, share=0.99, limit_us=CALM_US) == pytest.approx(0.5)
+    assert run.late_us(0.99, since_s=0.5) == 1_000
+    assert run.late_us(1.0, since_s=0.5) == 900_000
+    assert run.recovery_s(fault_s=0.0, limit_us=CALM_US) == math.inf
+
+
+def test_what_never_comes_is_never_calm() -> None:
+    run = a_run(*[math.nan] * 20)
+
+    assert run.calm_after_s(fault_s=0.0, window_s=0.5, share=0.99, limit_us=CALM_US) == math.inf
+    assert run.late_us(0.99, since_s=0.0) == math.inf
+    assert run.late_us(0.99, since_s=9.0) == math.inf
 
 
 def test_percentiles_are_of_frames_that_arrived() -> None:
