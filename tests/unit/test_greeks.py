@@ -18,10 +18,11 @@ from tests.support.chain import MONTHLY, NOON_S, SECOND_NS, WEEKLY, Stage, futur
 from tests.support.pricing import black76, implied, solve_slowly
 from ticker_crds import AssignedInstrument
 from ticker_shard.ticks.black76_terms import OptionColumns, Priced
-from ticker_shard.ticks.contracts import INDIA, NO_CHAIN, expiry_instant_s, new_york_summer, read_contracts
+from ticker_shard.ticks.contracts import INDIA, NO_CHAIN, expiry_instant_s, read_contracts
 from ticker_shard.ticks.greeks import REPRICE_ROWS_MAX
 from ticker_shard.ticks.greeks_arrays import array_pricer
 from ticker_shard.ticks.rows import Greek, PacketKind, PricingOutcome, TickRows
+from ticker_shard.ticks.sessions import new_york_summer
 from ticker_shard.ticks.underlying import YEAR_S, PricingRules, Source
 
 CALL, PUT = option(26_000, "CE"), option(26_000, "PE")

@@ -13,19 +13,11 @@ Where a chain's price of the underlying may come from (`ticker_shard.ticks.greek
 ``spot``
     The index or equity itself, by the option's underlying token.
 
-The instant of expiry is the close of trading on the expiry day, in Indian time:
+The instant of expiry is the close of trading on the expiry day, as `ticker_shard.ticks.sessions` has it; only currency
+contracts end before their market does, at 12:30 ("last trading day … at 12:30 pm", contract specifications).
 
-========  =========================================  ==============================================================
-exchange  close on the expiry day                    source
-========  =========================================  ==============================================================
-NFO, BFO  15:40; before 3 August 2026 15:30          NSE and BSE circulars on the closing auction session
-CDS, BCD  12:30 (other days 17:00)                   contract specifications: "last trading day … at 12:30 pm"
-MCX, NCO  23:30, or 23:55 while New York has winter  MCX circulars each March and November; non-agricultural
-          time                                       contracts, the only ones with options here
-========  =========================================  ==============================================================
-
-An exchange that is not in the table closes at 15:30, and its options are priced: an hour more or less is a small error
-until the last day, no Greeks at all would be a large one.
+An exchange that has no market there closes with equity, and its options are priced: an hour more or less is a small
+error until the last day, no Greeks at all would be a large one.
 """
 
 from __future__ import annotations
@@ -42,17 +34,18 @@ from ticker_crds import AssignedInstrument
 from ticker_crds.constants import COMMODITY_EXCHANGES
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.rows import UNKNOWN_SLOT, Slots
+from ticker_shard.ticks.sessions import Market, session_on
 
 Floats: TypeAlias = NDArray[np.float64]
 ChainKey: TypeAlias = tuple[str, str, int, str]  # exchange, underlying, its token, expiry
 
 INDIA: Final = dt.timezone(dt.timedelta(hours=5, minutes=30), "IST")
-CLOSE_DEFAULT: Final = dt.time(15, 30)
-EQUITY_CLOSES: Final = ((dt.date(2026, 8, 3), dt.time(15, 40)), (dt.date.min, dt.time(15, 30)))  # newest first
-CURRENCY_CLOSE: Final = dt.time(12, 30)
-COMMODITY_CLOSE: Final = dt.time(23, 30)
-COMMODITY_CLOSE_WINTER: Final = dt.time(23, 55)
-EQUITY_EXCHANGES: Final = frozenset({"NFO", "BFO"})
+CURRENCY_CLOSES_S: Final = 12 * 3_600 + 30 * 60
+MARKETS: Final = {
+    "NFO": Market.EQUITY_DERIVATIVES,
+    "BFO": Market.EQUITY_DERIVATIVES,
+    **dict.fromkeys(COMMODITY_EXCHANGES, Market.COMMODITY),
+}
 CURRENCY_EXCHANGES: Final = frozenset({"CDS", "BCD"})
 
 CALL: Final = "CE"
@@ -72,27 +65,15 @@ def expiry_instant_s(exchange: str, expiry: dt.date) -> int:
     expiry
         The day, in India.
     """
-    return int(dt.datetime.combine(expiry, _close(exchange, expiry), INDIA).timestamp())
+    midnight = dt.datetime.combine(expiry, dt.time(), INDIA)
+    return int(midnight.timestamp()) + _closes_s(exchange, expiry)
 
 
-def _close(exchange: str, day: dt.date) -> dt.time:
-    if exchange in EQUITY_EXCHANGES:
-        return next(close for since, close in EQUITY_CLOSES if day >= since)
+def _closes_s(exchange: str, day: dt.date) -> int:
+    """Seconds of the day."""
     if exchange in CURRENCY_EXCHANGES:
-        return CURRENCY_CLOSE
-    if exchange in COMMODITY_EXCHANGES:
-        return COMMODITY_CLOSE if new_york_summer(day) else COMMODITY_CLOSE_WINTER
-    return CLOSE_DEFAULT
-
-
-def new_york_summer(day: dt.date) -> bool:
-    """Whether New York has daylight saving time: from the second Sunday of March to the first of November."""
-    return _sunday(day.year, 3, 2) <= day < _sunday(day.year, 11, 1)
-
-
-def _sunday(year: int, month: int, number: int) -> dt.date:
-    first = dt.date(year, month, 1)
-    return first + dt.timedelta(days=(6 - first.weekday()) % 7 + 7 * (number - 1))
+        return CURRENCY_CLOSES_S
+    return session_on(MARKETS.get(exchange, Market.EQUITY), day).closes_s
 
 
 @dataclass(frozen=True, slots=True)
