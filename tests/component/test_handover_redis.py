@@ -21,6 +21,7 @@ from tests.support.handover_histories import (
     FencedNeverComesBack,
     HandoverHistory,
     MakeWorld,
+    NeverDoubts,
     NoAssert,
     NoLeavingMark,
     NoRewriteAfterClaim,
@@ -34,14 +35,16 @@ from tests.support.handover_histories import (
     rewind_behind_a_lost_answer,
     rollouts,
     slow_successor,
+    stopped_over_a_loss,
     undo_after_a_take_over,
     unsound,
     walk,
 )
-from tests.support.handover_world import World
+from tests.support.handover_world import World, scaled_price
 from tests.support.redis_server import redis_server
 from ticker_shard.publish import handover_rules
 from ticker_shard.publish.fence import ClaimReason
+from ticker_shard.publish.handover import Phase as PodPhase
 from ticker_shard.publish.handover_rules import CLAIM_RULES, ClaimRule
 from ticker_shard.publish.limits import MS_NS, SECOND_NS
 
@@ -71,9 +74,38 @@ def worlds(socket: Path) -> Iterator[Callable[..., World]]:
         last.pop().close()
 
 
+def one_holder_each(world: World) -> bool:
+    """Each channel has exactly one process that believes it holds it, and Redis names that one."""
+    holding = {
+        channel: [pod.core.handover.process for pod in world.pods if pod.running and pod.core.handover.holds(channel)]
+        for channel in world.channels
+    }
+    return holding == {channel: [world.twin.records[channel].holder] for channel in world.channels}
+
+
+def newest_values(world: World) -> dict[str, dict[bytes, int]]:
+    """What the last values say, in paise."""
+    return {
+        channel: {name: scaled_price(row) for name, row in world.twin.last[channel].items()}
+        for channel in world.channels
+    }
+
+
+def market(world: World) -> dict[str, dict[bytes, int]]:
+    """What they ought to say."""
+    prices = {f"NFO:X{slot}".encode(): price for slot, price in world.prices.items()}
+    return dict.fromkeys(world.channels, prices)
+
+
 def test_any_history_keeps_the_promises(worlds):
+    histories: list[HandoverHistory] = []
+
+    def another() -> HandoverHistory:
+        histories.append(HandoverHistory(worlds))
+        return histories[-1]
+
     run_state_machine_as_test(
-        lambda: HandoverHistory(worlds),
+        another,
         settings=settings(
             max_examples=15,
             stateful_step_count=25,
@@ -84,28 +116,51 @@ def test_any_history_keeps_the_promises(worlds):
         ),
     )
 
+    assert len(histories) >= 15, "each one healed, with one holder and the newest values, or it would have raised"
+    assert one_holder_each(histories[-1].world)
+
 
 @pytest.mark.parametrize("seed", range(6))
 def test_seeded_histories_keep_the_promises(worlds, seed):
-    walk(worlds, seed)
+    world = walk(worlds, seed)
+
+    assert one_holder_each(world)
+    assert newest_values(world) == market(world)
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_server_whose_clock_stands_still_keeps_epochs_apart_by_their_holders(worlds, seed):
-    walk(lambda: worlds(clock_stands=True), seed)
+    world = walk(lambda: worlds(clock_stands=True), seed)
+
+    assert one_holder_each(world)
+    assert newest_values(world) == market(world)
 
 
 @pytest.mark.parametrize("after", range(6))
 def test_an_undo_right_after_a_take_over_leaves_no_channel_alone(worlds, after):
-    undo_after_a_take_over(worlds, after)
+    world = undo_after_a_take_over(worlds, after)
+
+    assert world.pods[-1].core.handover.held == world.channels, "the pod that Kubernetes wants has everything"
+    assert [pod.core.handover.phase for pod in world.pods[:2]] == [PodPhase.GONE] * 2
+    assert newest_values(world) == market(world)
 
 
 @pytest.mark.parametrize(
     "history",
-    [slow_successor, feed_lost, one_channel_taken, rewind_behind_a_lost_answer, lambda make: rollouts(make, 3)],
+    [
+        slow_successor,
+        feed_lost,
+        one_channel_taken,
+        rewind_behind_a_lost_answer,
+        stopped_over_a_loss,
+        lambda make: rollouts(make, 3),
+    ],
 )
 def test_what_is_planned_or_lost_leaves_no_channel_alone(worlds, history):
-    history(worlds)
+    world = history(worlds)
+
+    assert one_holder_each(world)
+    assert newest_values(world) == market(world)
 
 
 # -- broken variants
@@ -179,6 +234,7 @@ BROKEN = {
     "no rewrite after a rewind": with_core(NoRewriteAfterRewind),
     "a rewind is known by a lower number": with_core(RewindByLess),
     "no assert": with_core(NoAssert),
+    "a process that stood still asserts": with_core(NeverDoubts),
     "missing is silent": with_rules(*CLAIM_RULES, ClaimRule(ClaimReason.SILENT, lambda seen: seen.record is None)),
     "missing is free": with_rules(ClaimRule(ClaimReason.FREE, lambda seen: seen.record is None), *CLAIM_RULES),
     "the newer process takes over": with_rules(

@@ -345,6 +345,7 @@ async def test_a_channel_that_redis_refuses_is_alone_in_that(server, holder):
         market = Market(pod)
         await until(lambda: pod.publisher.refused_channels == 1)
         assert pod.publisher.trouble.startswith(f"WrongType: refused by Redis: channel {bad}: ")
+        assert pod.publisher.usable
         published = pod.publisher.ledger.published
         await until(lambda: pod.publisher.ledger.published > published + 5_000)
         beat = client.hget(fence_key(bad, member=SHARD), "n")

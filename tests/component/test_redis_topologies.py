@@ -21,6 +21,7 @@ from ticker_client.keys import last_values_key
 from ticker_shard.publish.breaker import BreakerState
 from ticker_shard.publish.door import RedisTroubleError
 from ticker_shard.publish.doors import open_door
+from ticker_shard.publish.fence import TroubleKind
 from ticker_shard.publish.publisher import Holdings
 
 INSTRUMENTS = 50
@@ -193,9 +194,15 @@ async def test_a_node_that_is_gone_is_named_and_found_again(tmp_path):
 
         node.stop()
         await until(lambda: pod.publisher.breaker.state is BreakerState.OPEN)
+        assert pod.publisher.trouble.partition(":")[0] in (TroubleKind.UNREACHABLE, TroubleKind.CLUSTER), "it is named"
+        assert not pod.publisher.usable
         pod.feed(range(INSTRUMENTS), 700)
         node.start()
 
         with node.client() as client:
             await complete(pod, client, 700)
+            assert last_prices(client) == everything_at(700)
+        assert pod.publisher.trouble is None
+        assert pod.publisher.usable
+        assert pod.publisher.holdings is Holdings.ALL
         await pod.die()

@@ -346,6 +346,31 @@ def rewind_behind_a_lost_answer(make_world: MakeWorld) -> World:
     return world
 
 
+def stopped_over_a_loss(make_world: MakeWorld) -> World:
+    """A holder is stopped, its successor serves, Redis loses its data, and the first to find out is the old holder."""
+    world = make_world()
+    stopped = world.start()
+    for _ in range(40):
+        world.everybody()
+    successor = world.start()
+    for _ in range(8):
+        world.everybody()
+    world.pause(stopped)
+    for _ in range((TIMING.silent_ns + 4 * SECOND_NS) // STEP_NS):
+        world.tick(0)
+        world.everybody()
+    assert successor.core.handover.held == world.channels, "nobody came for a process that stood still"
+    world.redis_up(data=None)
+    world.resume(stopped)
+    world.step(stopped)
+    for _ in range(40):
+        world.tick(0)
+        world.everybody()
+        assert successor.core.handover.held == world.channels, "it lost its channels to a process that stood still"
+    world.heal()
+    return world
+
+
 def gauntlet(make_world: MakeWorld, *, seeds: int) -> None:
     """Every history there is."""
     rollouts(make_world, 1)
@@ -354,6 +379,7 @@ def gauntlet(make_world: MakeWorld, *, seeds: int) -> None:
     one_channel_taken(make_world)
     rewind_behind_a_lost_answer(make_world)
     undo_after_a_take_over(make_world, 1)
+    stopped_over_a_loss(make_world)
     for seed in range(seeds):
         walk(make_world, seed)
 
@@ -387,6 +413,14 @@ class NoAssert(PublisherCore):
     def __init__(self, **arguments):
         super().__init__(**arguments)
         self.handover.begin_asserts = lambda: ()
+
+
+class NeverDoubts(PublisherCore):
+    """A process that stood still goes on as if nothing could have happened meanwhile."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.handover.ran = lambda **times: None
 
 
 class RewindByLess(PublisherCore):

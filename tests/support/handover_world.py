@@ -54,6 +54,8 @@ class Pod:
     paused: bool = False
     feed: bool = True
     dead: bool = False
+    ran_ns: int | None = None  # when it last made a round
+    woke_ns: int = 0  # when it did after standing still for so long that it may have been replaced
 
     @property
     def running(self) -> bool:
@@ -142,6 +144,10 @@ class World:
         if not pod.running:
             return
         sent_ns = self.now_ns
+        if pod.ran_ns is not None and sent_ns - pod.ran_ns >= TIMING.silent_ns:
+            pod.woke_ns = sent_ns
+        pod.ran_ns = sent_ns
+        pod.core.handover.ran(now_ns=sent_ns)
         requests = pod.core.plan_round(now_ns=sent_ns, wall_ns=sent_ns)
         if pod.core.handover.phase is Phase.GONE:
             pod.core.close_books()
@@ -227,6 +233,8 @@ class World:
             case fence.Assert(), fence.Asserted():
                 if self.claimed.get((request.channel, request.holder)) == self.losses:
                     raise ViolationError(f"{request.holder} raised {before} to {request.epoch}, and nothing was lost")
+                if self.spoke.get((request.channel, request.holder), 0) < self._woke_ns(request.holder):
+                    raise ViolationError(f"{request.holder} stood still, and asserted what it held before")
                 self.spoke[request.channel, request.holder] = self.now_ns
             case fence.Claim(), fence.Claimed() if request.reason is ClaimReason.SILENT or request.expected is None:
                 for (channel, process), spoke_ns in self.spoke.items():
@@ -299,6 +307,9 @@ class World:
             for pod in self.pods:
                 self.step(pod)
         self.advance(STEP_NS)
+
+    def _woke_ns(self, process: str) -> int:
+        return next(pod.woke_ns for pod in self.pods if pod.core.handover.process == process)
 
     def _wanted(self, pod: Pod) -> bool:
         return not pod.dead and not pod.core.handover.terminating and pod.core.handover.phase is not Phase.GONE

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.chaos.report import BEGIN, END, MIB, memory_of, summary_of, write_matrix
 from tests.support.chaos.schedule import CALM_S, FEED, LANES, PROCESS, REDIS, Lane, schedule
 from tests.support.delivery import bounds
-from tests.support.delivery.check import check
+from tests.support.delivery.check import judge
 from tests.support.delivery.generate import clean_history
 from tests.support.delivery.history import SECOND_NS
 from tests.support.delivery.measure import measure
@@ -63,12 +63,11 @@ def test_the_simulator_understands_every_fault_of_its_lane(seed: int) -> None:
 
 def a_summary(seed: int) -> dict[str, object]:
     history, limits = clean_history(seed), bounds.from_settings()
-    violations = check(history, limits)
     return summary_of(
         history,
         seed=seed,
         bounds=limits,
-        violations=violations,
+        judged=judge(history, limits),
         measured=measure(history, limits),
         memory=[],
         skipped=0,
@@ -80,7 +79,7 @@ def test_the_last_line_is_one_json_object_with_everything_in_it() -> None:
 
     assert found["ok"] is True
     assert found["faults"] == {"reset": 1, "sigterm": 1}
-    assert found["violations"] == {}
+    assert (found["violations"], found["excused"], found["outcome"]) == ({}, {}, "clean")
     assert found["ledger"]["unbalanced"] == 0
     assert found["ledger"]["received"] > 0
     assert set(found["worst_recovery_s"]) == {"reset", "sigterm"}

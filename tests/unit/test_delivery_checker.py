@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.delivery.check import check
+from tests.support.delivery.check import Outcome, check, judge
 from tests.support.delivery.generate import CHANNEL, clean_history
 from tests.support.delivery.history import (
     MARKET,
@@ -258,18 +258,43 @@ def test_what_the_blind_subscriber_missed_is_not_held_against_the_shard() -> Non
     assert check(replace(history, gaps=(), blind=(Interval(0, history.end_ns),)), BOUNDS) == []
 
 
-def test_time_without_a_cpu_is_taken_off_as_measured_and_no_more() -> None:
+def starving(kept_ns: int) -> History:
+    """An outage without a record, in which the processes had a CPU for so long."""
     history = clean_history(2)
-    undeclared = replace(history, gaps=())
     outage = history.faults[0]
-    length_ns = outage.end_ns - outage.start_ns
-    enough, too_little = (
-        replace(undeclared, starved=(Starved(outage.start_ns, outage.end_ns, length_ns - kept_ns),))
-        for kept_ns in (BOUNDS.fresh_ns - SECOND_NS, BOUNDS.fresh_ns + SECOND_NS)
-    )
+    waited_ns = outage.end_ns - outage.start_ns - kept_ns
+    return replace(history, gaps=(), starved=(Starved(outage.start_ns, outage.end_ns, waited_ns),))
 
-    assert check(enough, BOUNDS) == []
+
+def test_time_without_a_cpu_is_taken_off_as_measured_and_no_more() -> None:
+    enough, too_little = (starving(BOUNDS.fresh_ns + more_ns) for more_ns in (-SECOND_NS // 2, SECOND_NS // 2))
+
+    assert check(replace(enough, credit=1.0), BOUNDS) == []
     assert Property.GAP_HONESTY in {violation.promise for violation in check(too_little, BOUNDS)}
+
+
+def test_no_starving_excuses_what_is_longer_than_twice_its_bound() -> None:
+    outage = clean_history(2).faults[0]
+    tight = replace(BOUNDS, fresh_ns=(outage.end_ns - outage.start_ns) * 2 // 5)
+    assert check(clean_history(2), tight) == []
+
+    judged = judge(starving(0), tight)
+
+    assert Property.GAP_HONESTY in {violation.promise for violation in judged.violations}
+    assert judged.outcome is Outcome.STARVED, "that is no pass, and it says why"
+
+
+def test_what_the_allowance_took_away_is_told() -> None:
+    history = clean_history(2)
+    quiet = judge(history, BOUNDS)
+    broken = judge(replace(history, gaps=()), BOUNDS)
+    tight = replace(BOUNDS, fresh_ns=(history.faults[0].end_ns - history.faults[0].start_ns) * 2 // 3)
+    allowed = judge(starving(0), tight)
+
+    assert (quiet.outcome, quiet.violations, quiet.excused) == (Outcome.CLEAN, [], [])
+    assert broken.outcome is Outcome.BROKEN
+    assert (allowed.outcome, allowed.violations) == (Outcome.CLEAN_ALLOWING, [])
+    assert Property.GAP_HONESTY in {violation.promise for violation in allowed.excused}
 
 
 @given(SEEDS)

@@ -26,6 +26,7 @@ from ticker_shard.feed.watchdogs import (
     PAUSES_KNOWN,
     PRIOR_S,
     REPORT_STANDS_S,
+    UNSEEN_S,
     FlowWatch,
 )
 from ticker_shard.ticks.sessions import SEGMENTS
@@ -281,6 +282,60 @@ def test_no_pause_it_is_used_to_raises_an_alarm(pauses_ms: list[int], instrument
 
     longest_ms = max(pauses_ms[-PAUSES_KNOWN:])
     assert watch.limit_ns >= min(LIMIT_MS, longest_ms) * MS
+
+
+# -- unseen: noted for a successor, long before anything is done -------------------------------------------------------
+
+
+def test_a_busy_socket_that_falls_quiet_is_unseen_since_its_last_packet(story: Story) -> None:
+    story.flow(20_000, every_ms=20)
+    last_ns = story.now_ns
+    mute(story, int(UNSEEN_S * 1_000))
+    assert story.session.status().unseen_since_ns(story.now_ns) is None
+
+    mute(story, 100)
+    assert story.session.status().unseen_since_ns(story.now_ns) == last_ns
+    assert steps(story) == [], "nobody knows, so nothing is done"
+
+    story.flow(20)
+    assert story.session.status().unseen_since_ns(story.now_ns) is None
+
+
+def test_an_answer_is_seen_too_so_that_no_record_covers_it(story: Story) -> None:
+    story.flow(20_000, every_ms=20)
+    mute(story, 4_000)
+    story.session.ask_again(list(EQUITIES))
+    story.sync()
+    asked_ns = story.now_ns
+
+    mute(story, 4_000)
+
+    assert story.session.status().unseen_since_ns(story.now_ns) == asked_ns
+
+
+def test_a_slow_socket_is_not_unseen_in_its_own_pauses() -> None:
+    story = Story(KiteSession(SETTINGS, chance=Random(3)), answering=True)
+    story.session.set_market(OPEN, now_ns=story.now_ns)
+    story.session.want(METALS, now_ns=story.now_ns)
+    story.open().flow((PAUSES_KNOWN + 2) * 20_000, every_ms=20_000)
+
+    mute(story, 60_000)
+
+    assert story.session.status().unseen_since_ns(story.now_ns) is None
+
+
+@pytest.mark.parametrize("ending", ["the market shuts", "the socket ends", "nothing is known of it"])
+def test_nothing_is_unseen_where_nothing_is_expected(story: Story, ending: str) -> None:
+    story.flow(20_000, every_ms=20)
+    match ending:
+        case "the market shuts":
+            story.session.set_market(SHUT, now_ns=story.now_ns)
+        case "the socket ends":
+            story.session.lost(CloseReason.LOST, now_ns=story.now_ns)
+        case _:
+            story.session.want(EQUITIES | METALS, now_ns=story.now_ns)
+
+    assert story.session.status().unseen_since_ns(story.now_ns + 3_000 * MS) is None
 
 
 # -- fail-over ---------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from tests.support.fence_twin import FenceTwin
 from tests.support.handover_histories import (
     HandoverHistory,
+    NeverDoubts,
     NoAssert,
     NoRewriteAfterClaim,
     NoRewriteAfterRewind,
@@ -24,6 +25,7 @@ from tests.support.handover_histories import (
     rewind_behind_a_lost_answer,
     rollouts,
     slow_successor,
+    stopped_over_a_loss,
     undo_after_a_take_over,
     walk,
 )
@@ -81,6 +83,7 @@ BROKEN = {
     "no rewrite after a claim": lambda patch: lambda: World(make_core=NoRewriteAfterClaim),
     "no rewrite after a rewind or a lost answer": lambda patch: lambda: World(make_core=NoRewriteAfterRewind),
     "no assert": lambda patch: lambda: World(make_core=NoAssert),
+    "a process that stood still asserts": lambda patch: lambda: World(make_core=NeverDoubts),
     "missing is silent": with_rules(*MISSING_IS_SILENT),
     "the newer process takes over": with_rules(*PREEMPTION),
     "silence is never noticed": with_rules(*NEVER_SILENT),
@@ -103,6 +106,32 @@ def test_a_broken_variant_is_caught(variant, monkeypatch):
 
     with pytest.raises(AssertionError):
         walk_many(make_world, seeds=200)
+
+
+def test_a_process_that_stood_still_while_redis_lost_its_data_observes_anew():
+    world = stopped_over_a_loss(World)
+
+    stopped, successor = world.pods
+    assert successor.core.handover.held == world.channels
+    assert stopped.core.handover.phase is Phase.STANDBY
+    assert stopped.core.ledger.gap_instrument_ns == {}, "it has nothing to say of the time that its successor served"
+
+
+def test_a_lonely_process_that_stood_still_takes_its_lost_record_again_after_one_window():
+    world = World()
+    lonely = world.start()
+    for _ in range(20):
+        world.everybody()
+    world.advance(20 * SECOND_NS)
+    world.redis_up(data=None)
+    woke_ns = world.now_ns
+    while lonely.core.handover.held != world.channels or world.now_ns == woke_ns:
+        world.everybody()
+        assert world.now_ns - woke_ns <= world.timing.silent_ns + 4 * world.timing.poll_ns
+
+    gaps = [gap for call in world.twin.published for gap in call.gaps]
+    assert len(gaps) == len(world.channels), "the whole time is declared, by the first call of the new term"
+    assert lonely.core.ledger.gap_instrument_ns["takeover"] >= len(world.channels) * 2 * 20 * SECOND_NS
 
 
 def test_a_missing_record_is_left_to_its_living_holder():

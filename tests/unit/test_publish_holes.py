@@ -155,6 +155,71 @@ def test_a_channel_that_was_freed_has_a_hole_until_the_next_process_claims(quiet
     assert end_ms - start_ms >= quiet_s * 1_000
 
 
+def test_a_dead_holders_open_hole_ends_with_its_last_call_and_the_time_without_anybody_follows():
+    """Its feed may have come back right after that call: nobody can know, and the next hole covers it."""
+    world = World(channels=ONE)
+    holder = a_holder(world)
+    a_standby(world)
+    holder.core.holes.feed_misses([Hole(np.array([0], np.int32), world.now_ns, "mute")])
+    quiet_ms = now_ms(world)
+    rounds(world, 3)
+    last_ms = world.twin.at_ms[ONE[0]]
+    world.kill(holder)
+
+    rounds(world, 8)
+
+    holes = {cause: (start_ms, end_ms) for cause, _, start_ms, end_ms in declared(world)}
+    assert holes["mute"] == (quiet_ms, last_ms)
+    assert holes["takeover"][0] == last_ms
+
+
+@pytest.mark.parametrize("ends", ["before the claim", "after the claim"])
+def test_what_an_own_feed_missed_while_another_process_published_is_no_hole(ends):
+    world = World(channels=ONE)
+    holder = a_holder(world)
+    standby = a_standby(world)
+    lost_ns = world.now_ns
+    standby.core.holes.feed_misses([Hole(np.array([0], np.int32), lost_ns, "silent")])
+    rounds(world, 5)
+    over_ns = world.now_ns
+    world.sigterm(holder)
+    while not standby.core.handover.held:
+        world.everybody()
+    claimed_ms = now_ms(world)
+    rounds(world, 2)
+    end_ns = over_ns if ends == "before the claim" else world.now_ns
+
+    standby.core.report_gap(np.array([0], np.int32), start_ns=lost_ns, end_ns=end_ns, cause="silent")
+    standby.core.holes.feed_misses([])
+    rounds(world, 1)
+
+    if ends == "before the claim":
+        assert declared(world) == []
+        return
+    ((cause, instruments, start_ms, end_ms),) = declared(world)
+    assert (cause, instruments, end_ms) == ("silent", 1, end_ns // MS_NS)
+    assert claimed_ms - STEP_NS // MS_NS <= start_ms <= claimed_ms
+
+
+def test_a_record_that_redis_lost_with_its_holder_leaves_a_hole_since_the_standby_last_heard_of_it():
+    world = World(channels=ONE)
+    holder = a_holder(world)
+    standby = a_standby(world)
+    rounds(world, 3)
+    last_ms = world.twin.at_ms[ONE[0]]
+    world.kill(holder)
+    rounds(world, 0.5)
+    world.redis_up(data=None)
+
+    rounds(world, 8)
+
+    assert standby.core.handover.held == ONE
+    ((cause, instruments, start_ms, end_ms),) = declared(world)
+    assert (cause, instruments) == ("takeover", 2)
+    assert last_ms <= start_ms <= last_ms + world.timing.poll_ns // MS_NS
+    assert end_ms - start_ms >= world.timing.silent_ns // MS_NS
+
+
 def test_a_claimant_that_dies_before_its_first_call_hands_the_holes_on():
     world = World(channels=ONE)
     holder = a_holder(world)
@@ -245,6 +310,7 @@ def test_a_broken_connection_that_costs_less_than_a_batchs_window_is_no_hole():
 def test_declared_instrument_seconds_are_counted_by_cause():
     world = World(channels=ONE)
     holder = a_holder(world)
+    rounds(world, 3)
     start_ns = world.now_ns - 3 * SECOND_NS
     holder.core.report_gap(np.array([0, 1], np.int32), start_ns=start_ns, end_ns=world.now_ns, cause="reset")
 

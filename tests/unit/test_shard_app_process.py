@@ -6,22 +6,29 @@ Neither broker nor Redis answers here; the parts are the real ones.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.shard import ShardFolder
+from tests.support.shard import Listed, ShardFolder, a_table
 from ticker_common.settings import load_settings
 from ticker_shard.app.http import PortUnusableError
 from ticker_shard.app.settings import ShardSettings
 from ticker_shard.app.shard import Outside, Shard
 from ticker_shard.assignment import TableAnswer
 from ticker_shard.assignment.folder import FolderAssignment, FolderCredentials, FolderStatus, FolderVoice
+from ticker_shard.feed import FeedStatus, SessionState, SocketStatus
 from ticker_shard.feed.session import KiteSession
+from ticker_shard.publish.fence import Trouble, TroubleKind
+
+NS_PER_S = 1_000_000_000
 
 
 class DyingAssignment:
@@ -59,6 +66,47 @@ async def until(holds: Callable[[], bool]) -> None:
         if holds():
             return
         await asyncio.sleep(0.01)
+
+
+async def test_one_channel_that_redis_refuses_is_not_redis_being_away(folder: ShardFolder) -> None:
+    shard = a_shard(folder)
+    folder.path.joinpath("redis-url").write_text("redis://127.0.0.1:1")
+    assert shard._redis_url() == "redis://127.0.0.1:1"
+    shard.publisher._core._unreadable["ticker:x"] = Trouble(TroubleKind.WRONG_TYPE, "a string lies there")
+
+    answer = shard.ready()
+
+    assert not answer.ready, "the records are asked who streams, not the Lease"
+    assert answer.message == "warming: not everything assigned is confirmed yet"
+    assert "ticker:x" in str(shard.details()["redis"]), "but it is named"
+
+
+async def test_what_a_quiet_socket_may_miss_is_noted_for_a_successor_and_rubbed_out(
+    folder: ShardFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = a_shard(folder)
+    pipeline, holes = shard.pipeline, shard.publisher._core.holes
+    shares = [Listed(token, "NSE", f"S{token}", "NSE", "") for token in (408065, 738561)]
+    pipeline.apply(a_table(1, [share.assigned("ticker:equity") for share in shares]))
+    pipeline._live_tokens = {408065}  # the other one has not been seen yet
+    now_ns = time.monotonic_ns()
+    quiet = SocketStatus(SessionState.OPEN, 2, 2, packet_ns=now_ns - 3 * NS_PER_S, unseen_ns=NS_PER_S)
+
+    def feed(socket: SocketStatus) -> None:
+        status = FeedStatus(shard.pool.status().settings, (socket,))
+        monkeypatch.setattr(shard.pool, "status", lambda: status)  # no broker is here to fall quiet
+        pipeline.look(now_ns=now_ns)
+
+    feed(quiet)
+    (hole,) = holes._feed
+    assert (hole.slots.tolist(), hole.cause) == (
+        pipeline.table.slots_of(np.array([408065], np.uint32)).tolist(),
+        "mute",
+    )
+    assert abs(time.time_ns() - hole.start_ns - 3 * NS_PER_S) < NS_PER_S
+
+    feed(replace(quiet, packet_ns=now_ns))
+    assert holes._feed == []
 
 
 async def test_a_dead_task_ends_the_process_within_a_second_with_exit_code_1(folder: ShardFolder) -> None:

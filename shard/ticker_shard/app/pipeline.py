@@ -32,6 +32,7 @@ from ticker_shard.feed import (
     CloseReason,
     FeedChange,
     FeedSettings,
+    FeedStatus,
     KiteWebSocketPool,
     TextKind,
 )
@@ -86,6 +87,7 @@ class Pipeline:
         self._counts, self._changed = counts, changed
         self._outages = OutageTracker()
         self._stalls = StallDesk(settings)
+        self._unseen: dict[int, int] = {}  # socket → since when (monotonic), as last told
         self._live_tokens: set[int] = set()  # confirmed on the present connection
         self._closed = False
         state = InstrumentState()
@@ -183,6 +185,10 @@ class Pipeline:
             Monotonic.
         """
         self._report(self._outages.overdue(now_ns=now_ns, wall_ns=time.time_ns()))
+        unseen = unseen_sockets(self.pool.status(), now_ns=now_ns)
+        if unseen != self._unseen:
+            self._unseen = unseen
+            self._tell_holes()
         if self._closed or not self._stalls.due(now_ns=now_ns):
             return
         before = self.stalled
@@ -281,14 +287,32 @@ class Pipeline:
 
     def _tell_holes(self) -> None:
         """The publisher keeps them in Redis, for a successor that has to declare them."""
+        now_ns, wall_ns = time.monotonic_ns(), time.time_ns()
+        missing = self._outages.holes(now_ns=now_ns, wall_ns=wall_ns)
         holes = [
             Hole(self.table.slots_of(np.array(gap.tokens, np.uint32)), gap.start_ns, gap.cause)
-            for gap in self._outages.holes(now_ns=time.monotonic_ns(), wall_ns=time.time_ns())
+            for gap in [*missing, *self._unseen_gaps(now_ns=now_ns, wall_ns=wall_ns)]
         ]
         self.publisher.set_holes(holes)
 
+    def _unseen_gaps(self, *, now_ns: int, wall_ns: int) -> list[Gap]:
+        """What may turn out to have been missed. Whoever keeps the channels will know; a successor never would."""
+        known = self._live_tokens - self._outages.awaited
+        gaps = []
+        for socket, since_ns in self._unseen.items():
+            tokens = tuple(token for token in self.pool.tokens_of(socket) if token in known)
+            if tokens:
+                gaps.append(Gap(tokens, wall_ns - (now_ns - since_ns), wall_ns, CloseReason.MUTE))
+        return gaps
+
     def _tell_warmth(self) -> None:
         self.publisher.set_feed(feed_is_warm(self.pool.status(), self.table))
+
+
+def unseen_sockets(feed: FeedStatus, *, now_ns: int) -> dict[int, int]:
+    """Open sockets that are too quiet to be believed, and since when nothing has come on them (monotonic)."""
+    since_ns = {number: socket.unseen_since_ns(now_ns) for number, socket in enumerate(feed.sockets)}
+    return {number: at_ns for number, at_ns in since_ns.items() if at_ns is not None}
 
 
 def feed_settings(settings: ShardSettings) -> FeedSettings:

@@ -282,13 +282,14 @@ class Shard:
         """The rule of `app.health`."""
         parts = self._parts()
         obstacle = None
-        if parts.redis_fault is not None:
+        redis_answers = self._redis_url.fault is None and self.publisher.usable
+        if parts.redis_fault is not None and not redis_answers:
             obstacle = parts.redis_fault.message
         elif parts.feed.rejected_since_ns is not None:
             obstacle = "the broker refuses the token (403)"
         elif parts.credentials_fault is not None and not parts.credentials_given:
             obstacle = parts.credentials_fault.message
-        holder = live_holder(self.publisher.other_holder, self.reporter.lease, redis_answers=parts.redis_fault is None)
+        holder = live_holder(self.publisher.other_holder, self.reporter.lease, redis_answers=redis_answers)
         return readiness(self.publisher.state, obstacle=obstacle, holder=holder)
 
     def details(self) -> dict[str, object]:

@@ -130,6 +130,10 @@ class SocketStatus:
         Monotonic nanoseconds of the last accepted upgrade.
     flowed_ns
         Monotonic nanoseconds of the last packet that was not an answer, on the present connection.
+    packet_ns
+        Monotonic nanoseconds of the last packet of any sort, or of the connection.
+    unseen_ns
+        Quiet for longer, an open socket may be mute, though that is not known yet; nothing where that cannot be said.
     mute_since_ns
         Since when nothing has flowed although the market is open (monotonic), once that was noticed.
     mute_reported
@@ -148,9 +152,17 @@ class SocketStatus:
     rejected_since_ns: int | None = None
     opened_ns: int | None = None
     flowed_ns: int | None = None
+    packet_ns: int = 0
+    unseen_ns: int | None = None
     mute_since_ns: int | None = None
     mute_reported: bool = False
     counts: Mapping[str, int] = field(default_factory=dict)
+
+    def unseen_since_ns(self, now_ns: int) -> int | None:
+        """Since when nothing has come, on an open socket that is too quiet; nothing on any other."""
+        if self.state is not SessionState.OPEN or self.unseen_ns is None or now_ns - self.packet_ns <= self.unseen_ns:
+            return None
+        return self.packet_ns
 
     @property
     def warm(self) -> bool:

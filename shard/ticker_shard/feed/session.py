@@ -101,6 +101,8 @@ class KiteSession:
             rejected_since_ns=self._rejected_since_ns,
             opened_ns=self._opened_ns,
             flowed_ns=self._flow.flowed_ns,
+            packet_ns=self._ticks_ns,
+            unseen_ns=self._flow.unseen_ns,
             mute_since_ns=self._flow.mute_since_ns,
             mute_reported=self._flow.reported,
             counts=self._counts.by_name(),

@@ -264,8 +264,11 @@ class PublisherCore:
                 case fence.Claim(channel):
                     effect = self.handover.claim_answered(channel, answer, now_ns=now_ns)
                     if isinstance(answer, fence.Claimed):
+                        unheard_ns = self._unheard_ns(channel, now_ns=now_ns)
                         self._outboxes[channel].begin_term(now_ns=now_ns, wall_ns=wall_ns)
-                        self.holes.term_begins(channel, answer, reason=request.reason, wall_ns=wall_ns)
+                        self.holes.term_begins(
+                            channel, answer, reason=request.reason, unheard_ns=unheard_ns, wall_ns=wall_ns
+                        )
                         self._apply(channel, effect)
                 case fence.Assert(channel):
                     self._apply(channel, self.handover.assert_answered(request, answer))
@@ -381,6 +384,11 @@ class PublisherCore:
             self.latency.record(parcel.fresh_ns, acknowledged_ns=wall_ns)
         self.duties.accepted(name, parcel.slots, revision=parcel.revision)
         self.holes.accepted(name, now_ns=now_ns, wall_ns=wall_ns)
+
+    def _unheard_ns(self, name: str, *, now_ns: int) -> int | None:
+        """For how long nobody was known to publish, by another's record or by an own call; `None`: since ever."""
+        known = (self.handover.heard_ns(name), self._outboxes[name].accepted_ns)
+        return min((now_ns - at_ns for at_ns in known if at_ns is not None), default=None)
 
     def _apply(self, name: str, effect: Effect) -> None:
         outbox = self._outboxes[name]

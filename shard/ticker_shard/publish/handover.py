@@ -66,6 +66,7 @@ class Handover:
         self._terminated_ns = 0
         self._poll_due_ns = 0
         self._polled_ns: int | None = None
+        self._ran_ns: int | None = None
 
     # -- what is so
 
@@ -102,6 +103,10 @@ class Handover:
         """The last call number in `channel` whose acceptance this process saw; `None` while it is not held."""
         known = self._channels.get(channel)
         return known.acknowledged_n if known is not None and known.held is not None else None
+
+    def heard_ns(self, channel: str) -> int | None:
+        """When another process's record in `channel` was last seen to be new; `None`: never."""
+        return self._channels[channel].heard_ns
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -210,6 +215,17 @@ class Handover:
         if channel is None or channel.held != order.epoch:
             return Effect.NOTHING
         return self._ended(order.channel, on_assert(channel, order, answer))
+
+    def ran(self, *, now_ns: int) -> None:
+        """The process runs; to be told several times in a beat, whatever else it waits for.
+
+        Whoever did not run for almost a window of silence may have been replaced: its last call is a beat older.
+        """
+        before_ns, self._ran_ns = self._ran_ns, now_ns
+        if before_ns is not None and now_ns - before_ns >= self.timing.silent_ns - self.timing.beat_ns:
+            for channel in self._channels.values():
+                if channel.held is not None:
+                    channel.doubt()
 
     # -- what is to be done
 

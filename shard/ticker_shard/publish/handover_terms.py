@@ -61,6 +61,7 @@ class ChannelTerm:
     acknowledged_n: int = 0
     accepted_state: ChannelState | None = None
     asserting: bool = False
+    doubted_n: int | None = None  # the process stood still after this call: only a later one can prove its belief
     retiring: bool = False  # the table does not have it any more
     last_call_ns: int = 0
     seen: int = 0  # highest epoch ever read here
@@ -68,6 +69,8 @@ class ChannelTerm:
     observed: Record | None = None
     since_ns: int | None = None
     changed_ns: int | None = None  # when it was last seen to change
+    known: Record | None = None  # the last record ever read here, and when it was new
+    heard_ns: int | None = None  # outlives every observation
     claim: Claim | None = None  # decided, not answered
     claim_sent: bool = False
     behind_ns: int | None = None  # since when only the table's revision keeps us from claiming
@@ -76,6 +79,16 @@ class ChannelTerm:
         """Remember the highest epoch ever read, whatever brought it."""
         if record is not None:
             self.seen = max(self.seen, record.epoch)
+
+    def hear(self, record: Record | None, *, now_ns: int) -> None:
+        """A poll brought `record`: one that is new means that its holder lived a moment ago."""
+        if record is not None and record != self.known:
+            self.known, self.heard_ns = record, now_ns
+
+    def doubt(self) -> None:
+        """The process stood still for so long that another one may have taken the channel without its knowing."""
+        self.doubted_n = self.n
+        self.asserting = False  # ask again
 
     def restart_window(self) -> None:
         """What was unchanged until now may change unseen."""
@@ -92,6 +105,7 @@ class ChannelTerm:
         """The channel is not held any more."""
         self.held = None
         self.asserting = False
+        self.doubted_n = None
         self.accepted_state = None
         self.restart_window()
 
@@ -106,6 +120,7 @@ def on_claim(term: ChannelTerm, answer: Answer, *, now_ns: int) -> Effect:
             term.n = term.acknowledged_n = 0
             term.accepted_state = ChannelState.ACTIVE
             term.asserting = False
+            term.doubted_n = None
             term.since_ns = term.behind_ns = None
             term.last_call_ns = now_ns
             return Effect.REWRITE
@@ -154,6 +169,8 @@ def on_call(term: ChannelTerm, mark: CallMark, answer: Answer, *, wanted: Channe
 def _accepted(term: ChannelTerm, mark: CallMark, answer: Answer, wanted: ChannelState) -> Effect:
     assert isinstance(answer, Accepted)
     in_order = answer.previous_n == term.acknowledged_n
+    if term.doubted_n is not None and mark.n > term.doubted_n:
+        term.doubted_n = None
     term.acknowledged_n = mark.n
     term.accepted_state = mark.state
     if mark.state is ChannelState.FREE and wanted is ChannelState.FREE:
@@ -176,6 +193,8 @@ def _fenced(term: ChannelTerm, mark: CallMark, answer: Answer, wanted: ChannelSt
 
 
 def _rewound(term: ChannelTerm, mark: CallMark, answer: Answer, wanted: ChannelState) -> Effect:
+    if term.doubted_n is not None:
+        return Effect.DROPPED  # a successor's record may be what Redis lost: observe like any claimant
     term.asserting = True
     return Effect.ASSERT
 

@@ -8,17 +8,22 @@ no call was made, though      the last accepted call                 the next on
 none failed (``paused``:
 the process was stopped)
 nobody held the channel       the last accepted call of the          the claim
-(``takeover``)                predecessor, by Redis's clock
+(``takeover``)                predecessor, by Redis's clock; where
+                              Redis lost the record, the last that
+                              this process knows of
 the feed delivered nothing    the feed's word                        the feed's word; or the claim, where the holder
                                                                      gave way before its feed was back
+a socket fell quiet, and      the last packet                        the claim; otherwise it is no hole, or becomes
+nobody knows yet whether it                                          one of the line above
+is mute
 ============================  =====================================  ===========================================
 
 A hole no longer than a batch's window cannot be told from an ordinary batch and is not declared. A predecessor that
 gave way (reason *leaving*) published until the claim and calls at least once a beat, so only a pause of more than
 `STALL_BEATS` beats is a hole; in place of one that is gone nobody published from its last call on.
 
-The last line needs the fence record: what a holder knows to be missing stands there (`gaps.encode_holes`), with every
-gap record that Redis has not accepted yet. A record leaves the list in the very call that publishes it.
+The last two lines need the fence record: what a holder knows to be missing stands there (`gaps.encode_holes`), with
+every gap record that Redis has not accepted yet. A record leaves the list in the very call that publishes it.
 """
 
 from __future__ import annotations
@@ -56,6 +61,7 @@ class HoleKeeper:
         self._window_ns, self._stall_ns = window_ns, STALL_BEATS * beat_ns
         self._roster: Roster | None = None
         self._feed: Sequence[Hole] = ()
+        self._offset_ns = 0  # from the monotonic clock to the wall clock, as of the last accepted call
 
     def configure(self, roster: Roster) -> None:
         """A table was applied."""
@@ -68,26 +74,55 @@ class HoleKeeper:
         for name, outbox in self._outboxes.items():
             outbox.open_holes = []
             for hole in holes:
-                record = self._record(name, hole.slots, start_ns=hole.start_ns, end_ns=hole.start_ns, cause=hole.cause)
+                start_ns = max(hole.start_ns, self._term_wall_ns(outbox))
+                record = self._record(name, hole.slots, start_ns=start_ns, end_ns=start_ns, cause=hole.cause)
                 if record is not None:
                     hold_gap(outbox.open_holes, record)
 
     def declare(self, name: str, slots: Slots, *, start_ns: int, end_ns: int, cause: str) -> None:
-        """Have a record published for those of `slots` that the channel publishes."""
-        record = self._record(name, slots, start_ns=start_ns, end_ns=end_ns, cause=cause)
+        """Have a record published for those of `slots` that the channel publishes, from our claim on.
+
+        What was missed before it, the claim has declared; and what our own feed missed while another process
+        published, no consumer missed.
+        """
+        term_ns = self._term_wall_ns(self._outboxes[name])
+        if start_ns < term_ns and end_ns <= term_ns:
+            return
+        record = self._record(name, slots, start_ns=max(start_ns, term_ns), end_ns=end_ns, cause=cause)
         if record is not None:
             hold_gap(self._outboxes[name].gaps, record)
 
-    def term_begins(self, name: str, claimed: Claimed, *, reason: ClaimReason, wall_ns: int) -> None:
-        """The channel was claimed: declare what was missed before."""
-        for gap in close_holes(claimed.holes, shard=self._shard, end_ns=wall_ns):
+    def term_begins(
+        self, name: str, claimed: Claimed, *, reason: ClaimReason, unheard_ns: int | None, wall_ns: int
+    ) -> None:
+        """The channel was claimed: declare what was missed before.
+
+        Parameters
+        ----------
+        name
+            The channel.
+        claimed
+            What the record told.
+        reason
+            Why it was claimed.
+        unheard_ns
+            For how long nobody was known to publish; asked where Redis lost the record. `None`: not known.
+        wall_ns
+            Now.
+        """
+        self._offset_ns = wall_ns - self._outboxes[name].term_ns
+        pause_ns = (unheard_ns or 0) if claimed.pause_ms is None else claimed.pause_ms * MS_NS
+        nobody = pause_ns > (self._stall_ns if reason is ClaimReason.LEAVING else self._window_ns)
+        spoke_ns = wall_ns - pause_ns if nobody else wall_ns
+        # It knew of no end when it spoke last. There may have been one just then, and flow; after that, only silence.
+        for gap in close_holes(claimed.holes, shard=self._shard, end_ns=spoke_ns):
             hold_gap(self._outboxes[name].gaps, gap)
-        pause_ns = (claimed.pause_ms or 0) * MS_NS
-        if pause_ns > (self._stall_ns if reason is ClaimReason.LEAVING else self._window_ns):
-            self._declare_all(name, start_ns=wall_ns - pause_ns, end_ns=wall_ns, cause="takeover")
+        if nobody:
+            self._declare_all(name, start_ns=spoke_ns, end_ns=wall_ns, cause="takeover")
 
     def accepted(self, name: str, *, now_ns: int, wall_ns: int) -> None:
         """Redis accepted a call: a hole may be over."""
+        self._offset_ns = wall_ns - now_ns
         outbox = self._outboxes[name]
         last_ns, hole_ns = outbox.accepted_ns, outbox.hole_ns
         if hole_ns is None:
@@ -99,10 +134,17 @@ class HoleKeeper:
                 self._declare_all(name, start_ns=wall_ns - (now_ns - hole_ns), end_ns=wall_ns, cause="redis")
         outbox.accepted_ns, outbox.accepted_wall_ns = now_ns, wall_ns
 
+    def _term_wall_ns(self, outbox: Outbox) -> int:
+        """When the channel was claimed, by the wall clock as it goes now: it may have been set meanwhile."""
+        return outbox.term_ns + self._offset_ns
+
     def _declare_all(self, name: str, *, start_ns: int, end_ns: int, cause: str) -> None:
         """Nothing of the whole channel was published for a while."""
         if self._roster is not None and name in self._roster:
-            self.declare(name, self._roster.table.members[name], start_ns=start_ns, end_ns=end_ns, cause=cause)
+            members = self._roster.table.members[name]
+            record = self._record(name, members, start_ns=start_ns, end_ns=end_ns, cause=cause)
+            if record is not None:
+                hold_gap(self._outboxes[name].gaps, record)
 
     def _record(self, name: str, slots: Slots, *, start_ns: int, end_ns: int, cause: str) -> GapRecord | None:
         roster = self._roster

@@ -80,6 +80,8 @@ class Outbox:
         Monotonic time of the last accepted call under this epoch.
     accepted_wall_ns
         The same on the wall clock.
+    term_ns
+        Monotonic time of the claim.
     hole_ns
         Monotonic time since when not everything received could be published; `None` while it can.
     open_holes
@@ -103,6 +105,7 @@ class Outbox:
     unanswered: deque[tuple[int, int, bool]] = field(default_factory=deque)
     accepted_ns: int | None = None
     accepted_wall_ns: int = 0
+    term_ns: int = 0
     hole_ns: int | None = None
     open_holes: list[GapRecord] = field(default_factory=list)
     told_holes: bytes | None = None
@@ -197,7 +200,8 @@ class Outbox:
         assert not self.sent, self.sent
         assert not self.unanswered, self.unanswered
         self.seq = 1
-        self.accepted_ns, self.accepted_wall_ns = now_ns, wall_ns
+        self.accepted_ns = self.term_ns = now_ns
+        self.accepted_wall_ns = wall_ns
         self.hole_ns = self.told_holes = None
         self.taken[:] = False
         self.sweep = 0

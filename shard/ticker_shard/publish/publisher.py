@@ -280,6 +280,11 @@ class RedisPublisher:
         return self._core.trouble or self._core.rehearsal.forbidden or next(local, None)
 
     @property
+    def usable(self) -> bool:
+        """Whether Redis as a whole works; a channel that it refuses says nothing against it."""
+        return self._core.trouble is None and self._core.rehearsal.forbidden is None
+
+    @property
     def refused_channels(self) -> int:
         """How many channels Redis refuses although it works; the others go on."""
         return len(self._core.refused_channels)
@@ -294,6 +299,7 @@ class RedisPublisher:
     async def run(self) -> None:
         """Publish until the process may go: handed over, drained, or never needed."""
         core = self._core
+        timekeeper = asyncio.create_task(self._keep_time(), name="publisher-time")
         try:
             while True:
                 self._wake.clear()
@@ -319,8 +325,15 @@ class RedisPublisher:
                 self._tell()
             core.close_books()
         finally:
+            timekeeper.cancel()
             await self._disconnect()
             self._tell()
+
+    async def _keep_time(self) -> None:
+        """Beside the loop, which may wait for Redis: only a process that does not run at all stands still."""
+        while True:
+            self._core.handover.ran(now_ns=self._monotonic_ns())
+            await asyncio.sleep(self._timing.beat_ns / 4 / SECOND_NS)
 
     async def _turn(self, door: AnyDoor) -> bool:
         """One round; `False` when nothing was due."""

@@ -32,6 +32,7 @@ class Watcher:
     def observe(self, channel: ChannelTerm, record: Record | None, *, now_ns: int) -> None:
         """A poll brought `record`."""
         channel.see(record)
+        channel.hear(record, now_ns=now_ns)
         if channel.since_ns is None:
             channel.observed, channel.since_ns = record, now_ns
         elif channel.observed != record:

@@ -10,7 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.support.delivery.history import SECOND_NS, Bounds, History, Violation
+from tests.support.delivery.check import Judgement
+from tests.support.delivery.history import SECOND_NS, Bounds, History
 from tests.support.delivery.measure import Measured, worst
 
 BEGIN, END = "<!-- fault matrix: written by make chaos -->", "<!-- end of the fault matrix -->"
@@ -76,7 +77,7 @@ def summary_of(
     *,
     seed: int,
     bounds: Bounds,
-    violations: Sequence[Violation],
+    judged: Judgement,
     measured: Sequence[Measured],
     memory: Sequence[Memory],
     skipped: int,
@@ -89,12 +90,14 @@ def summary_of(
     ledger = ledger_of(history)
     flat = all(one.flat for one in memory)
     return {
-        "ok": not violations and not ledger["unbalanced"] and flat,
+        "ok": not judged.violations and not ledger["unbalanced"] and flat,
         "seconds": round((history.end_ns - history.start_ns) / SECOND_NS, 1),
         "seed": seed,
         "faults": dict(sorted(kinds.items())),
         "skipped": skipped,
-        "violations": dict(Counter(violation.promise.value for violation in violations)),
+        "outcome": judged.outcome.value,
+        "violations": dict(Counter(violation.promise.value for violation in judged.violations)),
+        "excused": dict(Counter(violation.promise.value for violation in judged.excused)),
         "worst_detection_s": {kind: _rounded(worst(one.detected_s for one in ones)) for kind, ones in by_kind.items()},
         "worst_recovery_s": {kind: _rounded(worst(one.recovered_s for one in ones)) for kind, ones in by_kind.items()},
         "worst_behind_s": {kind: _rounded(worst(one.behind_s for one in ones)) for kind, ones in by_kind.items()},

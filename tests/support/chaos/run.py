@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.support.chaos.drive import Driver
 from tests.support.chaos.report import memory_of, summary_of
 from tests.support.chaos.schedule import schedule
-from tests.support.delivery.check import check, summary
+from tests.support.delivery.check import judge, summary
+from tests.support.delivery.history import SECOND_NS, History, Property, Violation
 from tests.support.delivery.measure import measure
 from tests.support.delivery.world import delivery_world
 
 ACCOUNTS = {"acc1": 2, "acc2": 1}  # the second one's process is never hurt: somebody lives long enough to be weighed
 TICKS_PER_SECOND = 150
+MOST = 15  # violations of one promise that are shown
+AROUND_NS = 2 * SECOND_NS
 
 
 def chaos(folder: Path, *, seed: int, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
@@ -27,20 +30,39 @@ def chaos(folder: Path, *, seed: int, seconds: float, say: Callable[[str], None]
         driver.run(say=say)
         history = world.finish()
         memory = [found for pod in world.pods if (found := memory_of(pod.name, pod.memory)) is not None]
-    violations = check(history, world.bounds)
-    if violations:
-        say(summary(violations, most=40))
+    judged = judge(history, world.bounds)
+    if judged.violations or judged.excused:
+        say(summary(judged.violations, most=0) + f"\n{judged.outcome}; only excused: {len(judged.excused)}")
         for fault in sorted(history.faults, key=lambda one: one.start_ns):
             start_s, end_s = ((at_ns - history.start_ns) / 1e9 for at_ns in (fault.start_ns, fault.end_ns))
             say(f"  {start_s:7.2f} to {end_s:7.2f} s  {fault.kind} {fault.shard or ''}")
-        for violation in violations[:40]:
-            say(f"  at {(violation.at_ns - history.start_ns) / 1e9:7.2f} s  {violation.promise}: {violation.text}")
+        for violation in [*some_of_each(judged.violations), *some_of_each(judged.excused)]:
+            share = waiting_share(history, violation.at_ns)
+            say(
+                f"  at {(violation.at_ns - history.start_ns) / 1e9:7.2f} s  {violation.promise}: {violation.text}"
+                f" (waited for a CPU: {share:.0%})"
+            )
     return summary_of(
         history,
         seed=seed,
         bounds=world.bounds,
-        violations=violations,
+        judged=judged,
         measured=measure(history, world.bounds),
         memory=memory,
         skipped=len(driver.skipped),
     )
+
+
+def some_of_each(violations: Sequence[Violation]) -> list[Violation]:
+    """The first of each promise, in order of time: one fault may break one promise thirty times."""
+    return [
+        one
+        for promise in Property
+        for one in [violation for violation in violations if violation.promise is promise][:MOST]
+    ]
+
+
+def waiting_share(history: History, at_ns: int) -> float:
+    """How much of the seconds around a moment the processes of the path waited for a CPU, together."""
+    near = [one for one in history.starved if one.start_ns < at_ns + AROUND_NS and at_ns - AROUND_NS < one.end_ns]
+    return sum(one.waited_ns for one in near) / max(1, sum(one.end_ns - one.start_ns for one in near))

@@ -5,6 +5,9 @@ It is itself under test: `tests/unit/test_delivery_checker.py` plants one violat
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
 from tests.support.delivery.accounts import check_books, check_moves
 from tests.support.delivery.history import Bounds, History, Violation
 from tests.support.delivery.order import check_numbers, check_owners, check_someone_owns, check_times
@@ -34,6 +37,34 @@ def check(history: History, bounds: Bounds) -> list[Violation]:
         *check_moves(history, bounds),
     ]
     return sorted(found, key=lambda violation: violation.at_ns)
+
+
+class Outcome(StrEnum):
+    """What a run on a busy machine came to."""
+
+    CLEAN = "clean"  # by the wall clock
+    CLEAN_ALLOWING = "clean, allowing for time without a CPU"
+    STARVED = "not judged: processes waited for a CPU for most of what is held against them"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Violations after the allowance for time without a CPU, and those that only the allowance took away."""
+
+    outcome: Outcome
+    violations: list[Violation]
+    excused: list[Violation]
+
+
+def judge(history: History, bounds: Bounds) -> Judgement:
+    """`check`, and what the machine had to do with it."""
+    found = check(history, bounds)
+    if not found:
+        excused = check(replace(history, credit=0.0), bounds)
+        return Judgement(Outcome.CLEAN_ALLOWING if excused else Outcome.CLEAN, [], excused)
+    starved = not check(replace(history, credit=1.0), bounds)
+    return Judgement(Outcome.STARVED if starved else Outcome.BROKEN, found, [])
 
 
 def summary(violations: list[Violation], *, most: int = 12) -> str:

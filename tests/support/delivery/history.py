@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 MARKET: Final = 0  # the socket number of a change of the market
+CREDIT_MAX: Final = 0.5  # of any stretch of time: the most that a starving machine is allowed for
 SECOND_NS: Final = 1_000_000_000
 
 
@@ -221,7 +222,8 @@ class History:
     blind
         When the subscriber itself was not connected, or did not run: it can testify to nothing there.
     starved
-        What the machine kept from the processes: taken off the length of what is held against them.
+        What the machine kept from the processes: taken off the length of what is held against them, but never more
+        than `credit` of any stretch. So nothing longer than twice its bound is ever excused.
     """
 
     instruments: tuple[Instrument, ...]
@@ -235,6 +237,7 @@ class History:
     gaps: tuple[GapTold, ...] = ()
     blind: tuple[Interval, ...] = ()
     starved: tuple[Starved, ...] = ()
+    credit: float = CREDIT_MAX
     records: tuple[RecordSeen, ...] = ()
     books: tuple[Books, ...] = ()
     faults: tuple[Fault, ...] = ()
@@ -247,7 +250,7 @@ class History:
         for each in self.starved:
             shared = min(each.end_ns, interval.end_ns) - max(each.start_ns, interval.start_ns)
             if shared > 0:
-                waited += each.waited_ns * shared / max(each.end_ns - each.start_ns, 1)
+                waited += shared * min(each.waited_ns / max(each.end_ns - each.start_ns, 1), self.credit)
         return max(0, interval.end_ns - interval.start_ns - int(waited))
 
     def lost_data(self, at_ns: int, *, within_ns: int | None = None) -> bool:
