@@ -67,15 +67,30 @@ def test_above_the_ceiling_only_the_newest_row_of_each_instrument_stays():
     assert left.words[:, 1].tolist() == [3, 9]
 
 
-def test_while_redis_is_away_each_instrument_keeps_one_row():
-    batcher = a_batcher()
+def test_while_it_conflates_a_queue_holds_half_as_much_again_as_there_are_instruments():
+    batcher = a_batcher()  # of four instruments
     batcher.offer(CHANNEL, some_rows(TABLE, [0, 1, 0], price=1), now_ns=0)
 
     assert batcher.conflate(True) == 1
-    assert batcher.offer(CHANNEL, some_rows(TABLE, [1], price=2), now_ns=0) == Conflated(rows=1)
+    for price in range(2, 6):
+        assert batcher.offer(CHANNEL, some_rows(TABLE, [1], price=price), now_ns=0) == Queued()
+    assert batcher.offer(CHANNEL, some_rows(TABLE, [1], price=6), now_ns=0) == Conflated(rows=5)
     batcher.conflate(False)
-    assert batcher.offer(CHANNEL, some_rows(TABLE, [1], price=3), now_ns=0) == Queued()
-    assert batcher.in_flight() == 3
+    for price in range(7, 16):
+        assert batcher.offer(CHANNEL, some_rows(TABLE, [1], price=price), now_ns=0) == Queued()
+    assert batcher.in_flight() == 11
+
+
+def test_a_batch_is_cut_out_of_several_frames_and_what_stays_is_in_order():
+    batcher = a_batcher(ticks_max=5)
+    for price, slots in enumerate(([0, 1], [2, 3], [0, 1, 2]), start=1):
+        batcher.offer(CHANNEL, some_rows(TABLE, slots, price=price), now_ns=0)
+
+    first, second = batcher.take(CHANNEL, rows_max=5), batcher.take(CHANNEL, rows_max=5)
+
+    assert (first.slot.tolist(), first.words[:, 1].tolist()) == ([0, 1, 2, 3, 0], [1, 1, 2, 2, 3])
+    assert (second.slot.tolist(), second.words[:, 1].tolist()) == ([1, 2], [3, 3])
+    assert batcher.in_flight() == 0
 
 
 @given(

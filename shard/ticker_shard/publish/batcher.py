@@ -4,9 +4,11 @@ One queue a channel. A batch leaves when its frame is complete and nothing is ou
 that stays incomplete leaves after `window_ms`, or with `ticks_max` rows. While a call is outstanding rows wait,
 because the next call could not be answered sooner, and the longer the wait the more of them are conflated.
 
-A queue is bounded: above its ceiling (twice the channel's instruments plus one batch), and at once while it is told to
-(`conflate`; when that is, `backpressure` decides), only the newest row of each instrument is kept. So memory does not
-depend on how long Redis is gone. Conflated rows are counted by the caller, from the answer of `offer`.
+A queue is bounded: above its ceiling (twice the channel's instruments plus one batch), or a tighter one while it is
+told to conflate (one and a half times the instruments; when that is, `backpressure` decides), only the newest row of
+each instrument is kept. So memory does not depend on how long Redis is gone. The room above the newest rows is what
+makes it cheap: looking through a queue costs as much as a frame, and is done once for many. Conflated rows are counted
+by the caller, from the answer of `offer`.
 """
 
 from __future__ import annotations
@@ -65,13 +67,18 @@ Due: TypeAlias = Flush | Wait
 
 def newest_positions(slots: NDArray[np.int32]) -> NDArray[np.intp]:
     """Where the newest row of each slot stands, in order of arrival."""
-    last_from_end = np.unique(slots[::-1], return_index=True)[1]
-    return np.sort(len(slots) - 1 - last_from_end)
+    if not len(slots):
+        return np.zeros(0, np.intp)
+    places = np.arange(len(slots))
+    last = np.empty(int(slots.max()) + 1, np.intp)
+    last[slots] = places  # of places with the same slot the last one stays
+    return np.flatnonzero(last[slots] == places)
 
 
 @dataclass(slots=True)
 class _Queue:
-    ceiling: int
+    ceiling: int  # rows
+    tight: int = 0  # rows, while it is told to conflate
     blocks: list[TickRows] = field(default_factory=list)
     rows: int = 0
     complete: int = 0  # the first so many rows belong to complete frames
@@ -104,7 +111,8 @@ class TickBatcher:
             assert not self._queues[channel].rows, f"{channel} still holds rows"
             del self._queues[channel]
         for channel, count in instruments.items():
-            self._queues.setdefault(channel, _Queue(0)).ceiling = 2 * count + self._ticks_max
+            queue = self._queues.setdefault(channel, _Queue(0))
+            queue.ceiling, queue.tight = 2 * count + self._ticks_max, count + count // 2
 
     def conflate(self, on: bool) -> int:
         """Keep only the newest row per instrument from now on, or no longer; rows given up."""
@@ -120,7 +128,7 @@ class TickBatcher:
             queue.since_ns = now_ns
         queue.blocks.append(rows)
         queue.rows += len(rows)
-        if not self._conflating and queue.rows <= queue.ceiling:
+        if queue.rows <= (queue.tight if self._conflating else queue.ceiling):
             return Queued()
         self._overflowed |= queue.rows > queue.ceiling
         lost = self._shrink(queue)
@@ -156,13 +164,20 @@ class TickBatcher:
     def take(self, channel: str, *, rows_max: int) -> TickRows:
         """The oldest rows, at most a batch and at most `rows_max`."""
         queue = self._queues[channel]
-        rows = join_rows(queue.blocks)
-        count = min(len(rows), self._ticks_max, rows_max)
-        # What stays is copied, so that it does not keep the whole of a taken block alive.
-        queue.blocks = [rows.take(np.arange(count, len(rows)))] if count < len(rows) else []
+        count = min(queue.rows, self._ticks_max, rows_max)
+        taken: list[TickRows] = []
+        wanted = count
+        while wanted:
+            block = queue.blocks.pop(0)
+            if len(block) > wanted:
+                # What stays is copied, so that it does not keep the whole of a taken block alive.
+                queue.blocks.insert(0, block.take(np.arange(wanted, len(block))))
+                block = block.take(slice(0, wanted))
+            taken.append(block)
+            wanted -= len(block)
         queue.rows -= count
         queue.complete = max(0, queue.complete - count)
-        return rows.take(slice(0, count))
+        return join_rows(taken)
 
     def take_out(self, channel: str, wanted: NDArray[np.bool_]) -> TickRows:
         """Every queued row whose slot is marked in `wanted` (by slot), in order of arrival."""
