@@ -39,12 +39,12 @@ def rolled_back(pool: Pool, account: str) -> dict[str, Any]:
     return pool.client.condition("tickershard", f"ticker-{account}", "RolledBack")
 
 
-def nothing_was_missed(pool: Pool, mark: int, start_s: float) -> None:
-    """No instrument fell silent, no number is missing, nobody published beside another."""
+def missed(pool: Pool, mark: int, start_s: float) -> list[str]:
+    """Instruments that fell silent, numbers that are missing, and whoever published beside another."""
     found = silences(pool.tape.since(mark), SYMBOLS, start_s=start_s, end_s=time.monotonic())
-    assert {symbol: silence for symbol, silence in found.items() if silence > UNBROKEN_S} == {}
+    silent = [f"{symbol}: silent for {silence:.1f} s" for symbol, silence in found.items() if silence > UNBROKEN_S]
     verdicts = judge(pool.tape.since(mark), silence_s=60)
-    assert [text for verdict in verdicts.values() for text in verdict.complaints] == []
+    return silent + [text for verdict in verdicts.values() for text in verdict.complaints]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,7 +65,7 @@ def test_a_new_release_replaces_every_shard_without_a_hole(streaming: Pool) -> N
     await_window(streaming, 90)
 
     streaming.await_streaming(ACCOUNTS, len(SYMBOLS))
-    nothing_was_missed(streaming, mark, start_s)
+    assert missed(streaming, mark, start_s) == []
     assert all(streaming.shard_pod(account)["metadata"]["uid"] != before[account] for account in ACCOUNTS)
 
 
@@ -80,13 +80,14 @@ def test_a_new_image_is_a_release_too(streaming: Pool) -> None:
     streaming.install(values_of(streaming.cluster, shards={"windowMs": 90, "image": {"tag": tag}}))
     streaming.await_shards(ACCOUNTS, lambda account: streaming.shard_image(account) == other, what="the new image")
 
-    nothing_was_missed(streaming, mark, start_s)
-    eventually(
+    assert missed(streaming, mark, start_s) == []
+    shown = eventually(
         lambda: {row["IMAGE"] for row in streaming.client.table("tickershards", "-o", "wide")},
         until=lambda images: images == {other},
         timeout_s=30,
         what="kubectl get tickershards -o wide shows the new image",
     )
+    assert shown == {other}
     release(streaming, 90)
     await_window(streaming, 90)
     streaming.await_shards(
@@ -139,12 +140,14 @@ def test_the_resume_annotation_applies_the_held_release(streaming: Pool) -> None
     streaming.client.kubectl("annotate", "tickershard/ticker-acc1", f"{ANNOTATION_RESUME}={blocked}")
 
     await_window(streaming, 80)
-    eventually(
+    released = eventually(
         lambda: rolled_back(streaming, "acc1"),
         until=lambda condition: condition.get("status") == "False",
         timeout_s=30,
         what="RolledBack=False",
     )
+    assert released["status"] == "False"
+    assert {streaming.shard_flag(account, "window-ms") for account in ACCOUNTS} == {"80"}
 
 
 def test_the_next_release_ends_a_hold(streaming: Pool) -> None:
@@ -172,7 +175,7 @@ def test_undoing_the_operator_undoes_its_shards(streaming: Pool) -> None:
     await_window(streaming, 80)
 
     assert all(rolled_back(streaming, account)["status"] == "False" for account in ACCOUNTS)
-    nothing_was_missed(streaming, mark, start_s)
+    assert missed(streaming, mark, start_s) == []
 
 
 def test_helm_does_not_run_over_an_undone_operator_unasked(streaming: Pool) -> None:
@@ -182,6 +185,7 @@ def test_helm_does_not_run_over_an_undone_operator_unasked(streaming: Pool) -> N
 
     release(streaming, 60, "--force-conflicts")
     await_window(streaming, 60)
+    assert {streaming.shard_flag(account, "window-ms") for account in ACCOUNTS} == {"60"}
 
 
 def test_helm_rollback_goes_back_one_release(streaming: Pool) -> None:
@@ -194,4 +198,4 @@ def test_helm_rollback_goes_back_one_release(streaming: Pool) -> None:
     await_window(streaming, 60)
 
     assert history
-    nothing_was_missed(streaming, mark, start_s)
+    assert missed(streaming, mark, start_s) == []

@@ -66,6 +66,8 @@ def test_the_pool_becomes_ready_by_itself(trial: ClusterClient) -> None:
 
 
 def test_ticks_arrive_in_redis(trial: ClusterClient) -> None:
+    instruments = trial.get("tickersubscription", "trial")["spec"]["instruments"]
+    wanted = {each["symbol"] for each in instruments}
     secret = trial.get("secret", "tickershard-redis")["data"]
     password = base64.b64decode(secret["password"]).decode()
 
@@ -73,7 +75,13 @@ def test_ticks_arrive_in_redis(trial: ClusterClient) -> None:
         trial.reach("tickershard-redis", 6379) as (host, port),
         redis.Redis(host=host, port=port, password=password) as server,
     ):
-        eventually(lambda: server.hlen("{ticker:equity}:last"), timeout_s=20, what="last values in Redis")
+        found = eventually(
+            lambda: {field.decode() for field in server.hkeys("{ticker:equity}:last")},
+            until=lambda fields: fields == wanted,
+            timeout_s=20,
+            what="last values in Redis",
+        )
+    assert found == wanted
 
 
 def test_redis_lets_nobody_in_without_the_password(trial: ClusterClient) -> None:

@@ -53,9 +53,10 @@ def test_no_account_waits_for_an_operator_that_is_gone(pool: Pool) -> None:
 
     pool.client.kubectl("delete", "kiteaccounts,tickersubscriptions", "--all", "--timeout=60s")
 
-    eventually(
+    left = eventually(
         lambda: pool.client.kubectl("get", "tickershards,deployments", "-l", "tickershard.io/account", "-o", "name"),
         until=lambda left: not left,
         timeout_s=60,
         what="the cluster removes what belonged to the accounts",
     )
+    assert left == ""
