@@ -264,6 +264,29 @@ def test_edited_template_is_set_back_without_leftovers_and_told(
     assert owners == {MANAGER_OPERATOR}
 
 
+def test_strategy_follows_the_sockets_forth_and_back(pool: Pool, stage: Stage, operator: RunningOperator) -> None:
+    pool.account("acc1")
+    pool.subscription("equities", SYMBOLS)
+    shard = shard_name("acc1")
+    eventually(lambda: is_true(pool, Kind.SHARD, shard))
+
+    def settled(sockets: int) -> bool:
+        spec = pool.get("Deployment", shard, "apps/v1")["spec"]
+        overlap = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+        resting = overlap if sockets == 1 else {"type": "Recreate"}
+        return f"--sockets={sockets}" in spec["template"]["spec"]["containers"][0]["args"] and bool(
+            spec["strategy"] == resting
+        )
+
+    # Each step is written in another way: by an apply, beside the template, by an apply over what was written beside.
+    for sockets in (2, 1, 3, 1, 3):
+        account = pool.get(Kind.ACCOUNT, "acc1")
+        pool.client.merge(account, {"spec": {"sockets": sockets}}, namespace=pool.namespace).expect(200)
+        eventually(lambda: settled(sockets))  # noqa: B023 - asked before the next turn
+
+    assert settled(3)
+
+
 def test_paused_account_is_left_alone(pool: Pool, stage: Stage, operator: RunningOperator) -> None:
     pool.account("acc1")
     pool.subscription("equities", SYMBOLS[:4])

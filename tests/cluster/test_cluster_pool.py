@@ -165,7 +165,7 @@ def test_a_shards_pod_is_replaced_without_a_hole(streaming: Pool, way: str) -> N
     if way == "delete":
         streaming.client.kubectl("delete", "pod", name, "--timeout=120s")
     else:
-        evict(streaming, name)
+        streaming.evict(name)
     eventually(
         lambda: streaming.pods("acc1"),
         until=lambda names: len(names) == 1 and name not in names,
@@ -178,13 +178,6 @@ def test_a_shards_pod_is_replaced_without_a_hole(streaming: Pool, way: str) -> N
     assert holes(streaming, start_s) == {}
     assert complaints(streaming, mark) == []
     assert streaming.placement(["acc1", "acc2"]) == before
-
-
-def evict(pool: Pool, pod: str) -> None:
-    """What `kubectl drain` asks for."""
-    path = f"/api/v1/namespaces/{pool.client.namespace}/pods/{pod}/eviction"
-    body = f'{{"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {{"name": "{pod}"}}}}'
-    pool.client.kubectl("create", "--raw", path, "-f", "-", stdin=body)
 
 
 def test_a_killed_shard_disturbs_nobody_else_and_comes_back(streaming: Pool) -> None:

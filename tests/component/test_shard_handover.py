@@ -32,6 +32,7 @@ from tests.support.shard_checks import Verdict, books, differences, judge_stream
 from tests.support.simulator import SimulatorProcess, simulator
 from ticker_client.keys import fence_key
 from ticker_crds import AssignmentTable
+from ticker_operator.desired.pods import HAND_OVER_S
 
 CHANNELS = ("ticker:equity", "ticker:nifty:options")
 MEMBER = "default.acc1"
@@ -167,6 +168,43 @@ def test_a_surge_replacement_hands_over_without_a_hole(account: Account, pods: l
         assert [process.partition("/")[0] for process in verdict.processes] == ["old", "new"]
     assert [books(pod.folder.status()["ledger"]) for pod in (old, new)] == [0, 0]
     assert old.folder.status()["ledger"]["in_flight"] == 0
+
+
+@pytest.mark.parametrize(("serving", "coming"), [(1, 2), (2, 1)])
+def test_a_change_of_sockets_overlaps_within_the_brokers_three(
+    account: Account, pods: list[ShardProcess], serving: int, coming: int
+) -> None:
+    refused = account.sim.control.stats(tokens=False).refused
+    total = len(account.table.instruments)
+
+    def start(name: str, sockets: int) -> ShardProcess:
+        # As the operator tells them: a pod beside which its like finds no place does not wait for one to start.
+        drain_s = NO_DEADLINE_S if sockets == 1 else HAND_OVER_S
+        per_socket = total if sockets == 1 else total // 2
+        pod = account.start(
+            account.pod(name), sockets=sockets, instruments_per_socket=per_socket, drain_deadline_s=drain_s
+        )
+        pods.append(pod)
+        return pod
+
+    old = start("old", serving)
+    old.await_acknowledged(1)
+    with Consumer(account.redis_url) as consumer:
+        new = start("new", coming)
+        new.wait_until(new.ready, "the new pod is Ready")
+        assert len(account.sim.control.stats(api_key=KEY, tokens=False).sockets) == 3
+        assert account.holders() == {"old"}
+
+        assert old.terminate() == 0
+        new.wait_until(lambda: account.holders() == {"new"}, "the new pod holds every channel")
+        new.await_acknowledged(1)
+        account.stand_still()
+        new.wait_until(lambda: not account.wrong(), "the last values are right")
+
+    for verdict in consumer.verdicts(silence_s=NO_DEADLINE_S):
+        assert verdict.valid, verdict.complaints
+        assert [process.partition("/")[0] for process in verdict.processes] == ["old", "new"]
+    assert account.sim.control.stats(tokens=False).refused == refused, "nobody asked for a fourth socket"
 
 
 def test_sigterm_without_a_successor_drains_and_leaves_the_channels_free(

@@ -122,6 +122,12 @@ class Pool:
         instruments = [{"symbol": symbol} for symbol in symbols]
         self.client.apply(manifest("TickerSubscription", name, {"instruments": instruments, "channel": name, **spec}))
 
+    def evict(self, pod: str) -> None:
+        """What `kubectl drain` asks for."""
+        path = f"/api/v1/namespaces/{self.client.namespace}/pods/{pod}/eviction"
+        body = f'{{"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {{"name": "{pod}"}}}}'
+        self.client.kubectl("create", "--raw", path, "-f", "-", stdin=body)
+
     # -- what a person sees -------------------------------------------------
 
     def await_ready(self, *resources: str, timeout_s: float = READY_S) -> None:

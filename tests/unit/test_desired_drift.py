@@ -202,6 +202,18 @@ def test_an_entry_of_our_own_name_that_is_no_apply_is_foreign_too() -> None:
     assert (mine["operation"], mine["fieldsV1"]["f:spec"]["f:template"]) == ("Apply", containers(image={}, env={}))
 
 
+def test_a_strategy_written_beside_the_template_is_ours_to_drop() -> None:
+    rolling = {"f:rollingUpdate": {".": {}, "f:maxSurge": {}}, "f:type": {}}
+    patched = an_entry(OURS, "Update", {}, fields={"f:spec": {"f:replicas": {}, "f:strategy": rolling}})
+
+    patch = ownership_patch([an_entry(OURS, "Apply", containers(image={})), patched], version="1", manager=OURS)
+
+    assert patch is not None
+    mine, theirs = patch[1]["value"]
+    assert mine["fieldsV1"]["f:spec"]["f:strategy"] == rolling, "an apply of Recreate takes rollingUpdate with it"
+    assert theirs["fieldsV1"] == {"f:spec": {"f:replicas": {}}}
+
+
 def test_without_an_entry_of_ours_one_is_made() -> None:
     patch = ownership_patch([an_entry("kubectl", "Update", containers(image={}))], version="1", manager=OURS)
 

@@ -164,8 +164,9 @@ def test_one_socket_overlaps_and_more_stop_first() -> None:
     assert one.deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
     assert two.deployment["spec"]["strategy"] == {"type": "Recreate"}
     assert pod_of(one)["spec"]["terminationGracePeriodSeconds"] == 120
-    assert "--drain-deadline-s=0" in container_of(two)["args"]
-    assert "terminationGracePeriodSeconds" not in pod_of(two)["spec"]  # 30 s is the API's default
+    assert "--drain-deadline-s=90" in container_of(one)["args"]
+    assert "--drain-deadline-s=1" in container_of(two)["args"], "its successor is warm already, or comes after its end"
+    assert pod_of(two)["spec"]["terminationGracePeriodSeconds"] == 31
 
 
 def test_the_pod_is_restricted() -> None:

@@ -179,7 +179,7 @@ def _is_apply(entry: Mapping[str, Any], manager: str) -> bool:
 
 
 def _rendered_part(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What of these fields we render: the whole template but for the restart mark, and our annotations."""
+    """What of these fields we render: the whole template but for the restart mark, the strategy, our annotations."""
     part: dict[str, Any] = {}
     template = (fields.get("f:spec") or {}).get("f:template")
     if template:
@@ -194,6 +194,10 @@ def _rendered_part(fields: Mapping[str, Any]) -> dict[str, Any]:
                 del template["f:metadata"]
         if template:
             part["f:spec"] = {"f:template": template}
+    strategy = (fields.get("f:spec") or {}).get("f:strategy")
+    if strategy:
+        # `Recreate` is refused beside a `rollingUpdate` that somebody else still owns.
+        part.setdefault("f:spec", {})["f:strategy"] = copy.deepcopy(strategy)
     annotations = (fields.get("f:metadata") or {}).get("f:annotations") or {}
     ours = {f"f:{name}": annotations[f"f:{name}"] for name in OUR_ANNOTATIONS if f"f:{name}" in annotations}
     if ours:

@@ -23,8 +23,9 @@ from ticker_crds.constants import (
 from ticker_crds.names import assignment_name
 from ticker_operator.desired.hashes import canonical_hash
 from ticker_operator.desired.knobs import ShardKnobs, knobs_text
-from ticker_operator.desired.pods import overlaps, pod_labels, pod_template, release_hash
-from ticker_operator.model import AccountView, DesiredShard, Manifest, TableView
+from ticker_operator.desired.overlap import strategy_of
+from ticker_operator.desired.pods import pod_labels, pod_template, release_hash
+from ticker_operator.model import AccountView, DeploymentFacts, DesiredShard, Manifest, TableView
 
 REVISIONS_KEPT: Final = 10
 MIN_READY_S: Final = 5  # at least silence (4 s) + poll (0.5 s): the new pod has watched one whole window
@@ -40,7 +41,13 @@ _GRANTS: Final[tuple[tuple[str, str, str, tuple[str, ...]], ...]] = (
 
 
 def render_shard(
-    account: AccountView, *, knobs: ShardKnobs, namespace: str, table: TableView, suspend: bool = False
+    account: AccountView,
+    *,
+    knobs: ShardKnobs,
+    namespace: str,
+    table: TableView,
+    live: DeploymentFacts | None = None,
+    suspend: bool = False,
 ) -> DesiredShard:
     """Everything of one account's shard, without owner references.
 
@@ -54,6 +61,8 @@ def render_shard(
         The pool.
     table
         The account's table as it will lie there.
+    live
+        The Deployment that this one replaces: whether the new pod finds room beside the old one.
     suspend
         No process is wanted.
     """
@@ -83,7 +92,7 @@ def render_shard(
                 ANNOTATION_RELEASE: knobs_text(knobs),
             },
             replicas=0 if suspend else 1,
-            overlap=overlaps(sockets),
+            strategy=strategy_of(live, sockets=sockets),
             deadline_s=knobs.rollout_deadline_s,
         ),
         release_hash=released,
@@ -148,10 +157,9 @@ def _deployment(
     template: dict[str, Any],
     annotations: dict[str, str],
     replicas: int,
-    overlap: bool,
+    strategy: dict[str, Any],
     deadline_s: int,
 ) -> dict[str, Any]:
-    surge = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
     deployment = _object("apps/v1", "Deployment", account, namespace)
     deployment["metadata"]["annotations"] = annotations
     deployment["spec"] = {
@@ -159,7 +167,7 @@ def _deployment(
         "revisionHistoryLimit": REVISIONS_KEPT,
         "minReadySeconds": MIN_READY_S,
         "progressDeadlineSeconds": max(deadline_s, MIN_READY_S + 1),
-        "strategy": surge if overlap else {"type": "Recreate"},
+        "strategy": strategy,
         "selector": {"matchLabels": {LABEL_SHARD: account.shard}},
         "template": template,
     }

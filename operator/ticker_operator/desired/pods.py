@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ticker_crds.constants import LABEL_ACCOUNT, LABEL_MANAGED_BY, LABEL_SHARD, MANAGED_BY, SOCKETS_MAX
+from ticker_crds.constants import LABEL_ACCOUNT, LABEL_MANAGED_BY, LABEL_SHARD, MANAGED_BY
 from ticker_operator.desired.hashes import canonical_hash
 from ticker_operator.desired.knobs import ShardKnobs
+from ticker_operator.desired.overlap import overlaps
 from ticker_operator.model import AccountView
 
 CONTAINER: Final = "shard"
@@ -23,6 +24,9 @@ PORT_NAME: Final = "http"
 PORT: Final = 8080
 REDIS_FOLDER: Final = "/etc/tickershard/redis"
 REDIS_KEY: Final = "url"
+# Where its like finds no place beside it, a pod that goes does not wait for one to start. One that is warm already (it
+# has fewer sockets) takes over within a poll and a claim.
+HAND_OVER_S: Final = 1
 EXIT_S: Final = 30  # after the drain deadline: flush, close with a close frame, exit
 GRACE_DEFAULT_S: Final = 30  # the API's default, which is not rendered
 LIVENESS_GRACE_S: Final = 10  # a hung process must not "drain" for two minutes
@@ -42,11 +46,6 @@ def pod_labels(account: AccountView) -> dict[str, str]:
     return {LABEL_MANAGED_BY: MANAGED_BY, LABEL_ACCOUNT: account.name, LABEL_SHARD: account.shard}
 
 
-def overlaps(sockets: int) -> bool:
-    """Whether a new pod may run beside the old one: the broker allows three sockets, and only one leaves room."""
-    return 2 * sockets <= SOCKETS_MAX
-
-
 def pod_template(
     account: AccountView, *, knobs: ShardKnobs, namespace: str, sockets: int, per_socket: int
 ) -> dict[str, Any]:
@@ -64,8 +63,7 @@ def pod_template(
         What the shard is told; above the account's own while its table still has more than that carries.
     """
     own = account.pod_template
-    # Where two pods cannot overlap, nobody takes over from a pod that goes: it flushes and exits at once.
-    drain_s = knobs.drain_deadline_s if overlaps(sockets) else 0
+    drain_s = knobs.drain_deadline_s if overlaps(sockets, sockets) else HAND_OVER_S
     metadata: dict[str, Any] = {"labels": {**knobs.pod_labels, **_texts(own, "labels"), **pod_labels(account)}}
     annotations = {**knobs.pod_annotations, **_texts(own, "annotations")}
     if annotations:

@@ -33,7 +33,7 @@ by resourceVersion, ``after`` (status: applied = D, blocked and intent cleared).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -82,6 +82,8 @@ class RolloutDecision:
         First merge foreign ownership (`drift.ownership_patch`).
     restores_scale
         Somebody scaled the Deployment: replicas are written, also where the template is not.
+    strategy
+        Written where the template is not; empty = it is as it should be.
     drift
         Paths that are healed.
     revision_to_undo
@@ -95,6 +97,7 @@ class RolloutDecision:
     writes_template: bool = False
     merge_ownership: bool = False
     restores_scale: bool = False
+    strategy: Mapping[str, Any] = field(default_factory=dict)
     drift: tuple[str, ...] = ()
     revision_to_undo: int = 0
 

@@ -14,7 +14,8 @@ from ticker_crds.conditions import Finding, Truth, merge_conditions
 from ticker_crds.constants import Condition, Kind, Reason
 from ticker_crds.names import shard_name
 from ticker_operator.desired.events import condition_events, move_events
-from ticker_operator.desired.pods import CONTAINER, overlaps
+from ticker_operator.desired.overlap import overlaps
+from ticker_operator.desired.pods import CONTAINER
 from ticker_operator.desired.pool import PoolRollout, is_rolling, is_stalled
 from ticker_operator.desired.readiness import StreamFacts, known_reason, ready, silent
 from ticker_operator.desired.rollout import Rollout, RolloutDecision
@@ -239,7 +240,7 @@ def _capacity(account: AccountView, assigned: int, snapshot: PoolSnapshot) -> Fi
 
 def _zero_gap(account: AccountView) -> Finding:
     kind = Condition.ZERO_GAP
-    if overlaps(account.sockets):
+    if overlaps(account.sockets, account.sockets):
         return _finding(kind, True, Reason.SURGE, "in a roll-out the new pod streams before the old one stops")
     message = (
         f"with {account.sockets} of the broker's 3 sockets in use there is none for a second pod: in a roll-out the "

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from ticker_crds.constants import ANNOTATION_RELEASE, ANNOTATION_RELEASE_HASH, ANNOTATION_TEMPLATE_HASH
+from ticker_operator.desired import sockets_of
 from ticker_operator.model import DeploymentFacts, PodsView, ReplicaSetView
 
 REVISION: Final = "deployment.kubernetes.io/revision"
@@ -27,6 +28,7 @@ def deployment_facts(body: Mapping[str, Any], replica_sets: Iterable[Mapping[str
         release=annotations.get(ANNOTATION_RELEASE, ""),
         paused=bool(spec.get("paused")),
         replicas=spec.get("replicas", 1),
+        strategy=spec.get("strategy") or {},
         pods_updated=status.get("updatedReplicas") or 0,
         pods_ready=status.get("readyReplicas") or 0,
         pods_available=status.get("availableReplicas") or 0,
@@ -51,12 +53,14 @@ def pods_view(pods: Iterable[Mapping[str, Any]]) -> PodsView:
 
 
 def _replica_set(body: Mapping[str, Any]) -> ReplicaSetView:
-    annotations = body["metadata"].get("annotations") or {}
+    annotations, status = body["metadata"].get("annotations") or {}, body.get("status") or {}
     return ReplicaSetView(
         name=body["metadata"]["name"],
         revision=_number(annotations.get(REVISION)),
         release_hash=annotations.get(ANNOTATION_RELEASE_HASH, ""),
-        replicas=(body.get("status") or {}).get("replicas") or 0,
+        sockets=sockets_of((body.get("spec") or {}).get("template") or {}),
+        replicas=status.get("replicas") or 0,
+        pods_ready=status.get("readyReplicas") or 0,
     )
 
 

@@ -209,8 +209,8 @@ class KubeWorkloads:
                 version = await self._merge_ownership(shard, facts) if rollout.merge_ownership else facts.version
                 body["metadata"] = {**body["metadata"], "resourceVersion": version}
             answer = await self._gateway.apply(DEPLOYMENTS, body, manager=MANAGER_OPERATOR)
-        elif rollout.restores_scale and facts is not None:
-            answer = await self._scale(shard, facts)
+        elif facts is not None and (rollout.restores_scale or rollout.strategy):
+            answer = await self._write_beside_template(shard, facts, rollout)
         else:
             return Unchanged("" if facts is None else facts.version)
         self._seen(DEPLOYMENTS.kind, answer)
@@ -224,12 +224,16 @@ class KubeWorkloads:
         answer = await self._gateway.json_patch(DEPLOYMENTS, shard.name, patch, manager=MANAGER_OPERATOR)
         return str(answer["metadata"]["resourceVersion"])
 
-    async def _scale(self, shard: DesiredShard, facts: DeploymentFacts) -> Body:
+    async def _write_beside_template(
+        self, shard: DesiredShard, facts: DeploymentFacts, rollout: RolloutDecision
+    ) -> Body:
         # The template is held as it is, so an apply (which must name all of ours) is not possible.
-        patch = [
-            {"op": "test", "path": "/metadata/resourceVersion", "value": facts.version},
-            {"op": "replace", "path": "/spec/replicas", "value": shard.deployment["spec"]["replicas"]},
-        ]
+        patch: list[Body] = [{"op": "test", "path": "/metadata/resourceVersion", "value": facts.version}]
+        if rollout.restores_scale:
+            replicas = shard.deployment["spec"]["replicas"]
+            patch.append({"op": "replace", "path": "/spec/replicas", "value": replicas})
+        if rollout.strategy:
+            patch.append({"op": "replace", "path": "/spec/strategy", "value": dict(rollout.strategy)})
         return await self._gateway.json_patch(DEPLOYMENTS, shard.name, patch, manager=MANAGER_OPERATOR)
 
     # -- removal ---------------------------------------------------------------------------------------------

@@ -121,12 +121,14 @@ class PodsView:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSetView:
-    """A template that existed: revision, its release hash, how many pods it has."""
+    """A template that existed: revision, its release hash, its shard's sockets, how many pods it has."""
 
     name: str
     revision: int
     release_hash: str = ""
+    sockets: int = 1
     replicas: int = 0
+    pods_ready: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +174,8 @@ class DeploymentFacts:
         ``deployment.kubernetes.io/revision``; 0 before the controller gave one.
     release_hash, template_hash, release
         Our annotations; an undo rewinds them together with the template. `release` is the operator's knobs as text.
-    paused, replicas
-        From its spec; `kubectl rollout pause` and `scale` write them.
+    paused, replicas, strategy
+        From its spec; `kubectl rollout pause` and `scale` write the first two.
     pods_updated, pods_ready, pods_available, pods_terminating, pods_total
         From its status.
     progressing_reason, progressing_message
@@ -195,6 +197,7 @@ class DeploymentFacts:
     release: str = ""
     paused: bool = False
     replicas: int = 1
+    strategy: Mapping[str, Any] = field(default_factory=dict)
     pods_updated: int = 0
     pods_ready: int = 0
     pods_available: int = 0

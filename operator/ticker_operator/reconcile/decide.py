@@ -11,13 +11,16 @@ from dataclasses import dataclass, field, replace
 
 from ticker_operator.desired import (
     PoolRollout,
+    Rollout,
     RolloutDecision,
     ShardKnobs,
     decide_rollout,
     drifted_paths,
+    is_rolling,
     release_hash,
     released_knobs,
     render_shard,
+    resting_strategy,
     roll_permits,
 )
 from ticker_operator.model import (
@@ -30,6 +33,7 @@ from ticker_operator.model import (
     PoolSnapshot,
     Resolution,
     RollPermit,
+    ShardView,
     Strategy,
     TablePlan,
     TableView,
@@ -178,7 +182,14 @@ def _render(
     write = writes.get(account.name)
     table = snapshot.table(account.name) if write is None else TableView(version=write.expected, table=write.table)
     suspend = account.state is AccountState.SUSPENDED and drains[account.name].may_stop
-    return render_shard(account, knobs=policy.knobs, namespace=snapshot.namespace, table=table, suspend=suspend)
+    return render_shard(
+        account,
+        knobs=policy.knobs,
+        namespace=snapshot.namespace,
+        table=table,
+        live=snapshot.shard(account.name).deployment,
+        suspend=suspend,
+    )
 
 
 def _permits(
@@ -222,7 +233,7 @@ def _rollout(shard: DesiredShard, snapshot: PoolSnapshot, pool: PoolRollout) -> 
     view = snapshot.shard(shard.account.name)
     live = view.deployment
     template = shard.deployment["spec"]["template"]
-    return decide_rollout(
+    decision = decide_rollout(
         live,
         view.rollout,
         release=shard.release_hash,
@@ -233,3 +244,13 @@ def _rollout(shard: DesiredShard, snapshot: PoolSnapshot, pool: PoolRollout) -> 
         replicas=0 if shard.suspend else 1,
         drift=() if live is None else drifted_paths(template, live.template),
     )
+    return _at_rest(decision, view)
+
+
+def _at_rest(decision: RolloutDecision, view: ShardView) -> RolloutDecision:
+    """Where nothing rolls, the Deployment's strategy is the one that fits what runs."""
+    live = view.deployment
+    if live is None or decision.writes_template or decision.outcome is Rollout.PAUSED or is_rolling(view):
+        return decision
+    resting = resting_strategy(live)
+    return decision if live.strategy == resting else replace(decision, strategy=resting)

@@ -24,6 +24,7 @@ import click
 from ticker_common.logs import configure_logging
 from ticker_common.settings import settings_options
 from ticker_crds.names import assignment_name, shard_name
+from ticker_shard.app.give_back import give_back_linker
 from ticker_shard.app.http import PortUnusableError
 from ticker_shard.app.kernels import warm_up
 from ticker_shard.app.settings import ShardSettings
@@ -92,6 +93,8 @@ async def run_shard(settings: ShardSettings) -> int:
             await asyncio.to_thread(warm_up, settings.engine)
         except EngineMissingError as error:
             raise RefusedError(f"--engine (TICKERSHARD_SHARD_ENGINE): {error}") from error
+        given = give_back_linker()
+        log.info("memory given back that only the start needed", extra={"mib": given >> 20})
         shard = Shard(settings, outside, process=process)
         # What was made so far lives as long as the process: no collection needs to walk it again.
         gc.collect()

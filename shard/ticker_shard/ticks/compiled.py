@@ -1,6 +1,6 @@
 """Compiling kernels, once: where the machine code is kept, for which processors, and what happens when it cannot be.
 
-`kernel` is numba's ``njit`` with three decisions of ours, because a shard that compiles at its start is late by
+`kernel` is numba's ``njit`` with four decisions of ours, because a shard that compiles at its start is late by
 seconds, and one that compiles at its first frame loses ticks:
 
 * **Where.** ``NUMBA_CACHE_DIR`` when it is set (the image: compiled while it is built, read-only while it runs), else
@@ -10,6 +10,8 @@ seconds, and one that compiles at its first frame loses ticks:
   features: an image built on one machine would compile anew on the next. Ours are compiled for a *level* that many
   processors have: `X86_64_V3` (AVX2, every server since 2015) where the machine has it, else the architecture's
   baseline. The results are the same bits on each: nothing is contracted or reordered.
+* **Lightness.** A kernel that is in the cache is loaded without what compiling it would need. A kernel that calls
+  numba's own implementations of array functions (`array.max()`) pulls that in all the same, so ours do not.
 * **Freshness.** numba asks only whether a kernel's own file has changed; a kernel also holds the code of those it
   calls. Ours are stale when any source file of their package has changed.
 
@@ -36,6 +38,7 @@ from numba.core.caching import (
     UserProvidedCacheLocator,
     UserWideCacheLocator,
 )
+from numba.core.runtime.nrt import rtsys
 
 log = logging.getLogger(__name__)
 config: Any = numba_config  # its names are made while it is imported
@@ -115,6 +118,16 @@ class KernelCache(FunctionCache):
     """numba's cache of one function, in our places; what cannot be written is told once and compiled in memory."""
 
     _impl_class = _Files
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Machine code that was kept, or nothing.
+
+        numba makes its target ready for compiling first: everything it can compile is imported (scipy among it), a
+        second of a start and 25 MiB. Machine code needs the runtime that it calls, and no more. What is not in the
+        cache is compiled, and for that numba makes everything ready itself.
+        """
+        rtsys.initialize(target_context)
+        return self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep compiled code, if that is possible."""

@@ -27,6 +27,8 @@ SILENCE_NS = _SILENCE_NS
 # A connection that was refused again and again may have reached the longest wait, and after 429 the longer one.
 NEW_TOKEN_NS = 5 * SECOND_NS  # docs/architecture.md: a new Secret streams within that, without a restart
 REFUSED_NS = _FEED.backoff_max_ms * MS_NS + RECONNECT_NS
+# A lone pod's successor: scheduled, started, warm, and a window of silence (docs/handover.md, drain deadline).
+POD_NS = int(ShardSettings.model_fields["drain_deadline_s"].default * SECOND_NS)
 RATE_LIMITED_NS = _FEED.rate_limited_ms[1] * MS_NS + RECONNECT_NS
 
 

@@ -12,11 +12,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.delivery.history import Books
 
 RESIDENT = "process_resident_memory_bytes"
+STARTED = "process_start_time_seconds"
 _TERMS = ("received", "published", "conflated", "rejected", "dropped", "withheld", "superseded", "repeated")
 
 
 def samples_of(text: str) -> Counter[str]:
-    """Rows by outcome, unanswered ones, messages, memory: the numbers of one ``/metrics`` answer."""
+    """Rows by outcome, unanswered ones, messages, memory, the process's start: of one ``/metrics`` answer."""
     found: Counter[str] = Counter()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -32,8 +33,8 @@ def samples_of(text: str) -> Counter[str]:
                     found["messages"] = int(sample.value)
                 case "tickershard_messages_lost_total":
                     found["lost_messages"] = int(sample.value)
-                case name if name == RESIDENT:
-                    found[RESIDENT] = int(sample.value)
+                case name if name in (RESIDENT, STARTED):
+                    found[name] = int(sample.value)
     return found
 
 

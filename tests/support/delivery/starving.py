@@ -61,14 +61,22 @@ def waited(thread: str) -> int | None:
         return None
 
 
-def processes(*words: str) -> list[str]:
-    """Processes of this machine, in containers too, whose arguments contain these words one after the other."""
+def processes_in_pods(*words: str) -> list[str]:
+    """Processes in containers of this machine's cluster whose arguments contain these words one after the other.
+
+    Other processes of the machine may be called the same (other tests' shards and servers): their waits are not ours.
+    """
     wanted = b"\0".join(word.encode() for word in words)
     found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            if wanted in entry.read_bytes():
-                found.append(entry.parent.name)
+            if wanted in (process / "cmdline").read_bytes() and _in_pod((process / "cgroup").read_text()):
+                found.append(process.name)
         except OSError:
             continue  # gone meanwhile
     return found
+
+
+def _in_pod(groups: str) -> bool:
+    """By the control groups that the kubelet, or containerd for it, makes."""
+    return any(name in groups for name in ("/kubepods", "/k8s.io/"))

@@ -1,0 +1,183 @@
+"""The recorder on a cluster: simulator, Redis and shards are pods, the lookers the same.
+
+Pods and checker share one machine, so they share its monotonic clock; where a cluster is somewhere else, its tape's
+times mean nothing here, and `recording_pool` says so instead of judging.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import redis
+
+from tests.support.cluster_client import CommandError, eventually
+from tests.support.cluster_pool import SYMBOLS, Pool
+from tests.support.delivery import bounds as times
+from tests.support.delivery.history import Books, Bounds, Fault, History, Instrument, Target
+from tests.support.delivery.ledgers import STARTED, books_of_samples, samples_of
+from tests.support.delivery.recorder import Recorder
+from tests.support.delivery.starving import CpuWaits, processes_in_pods
+from tests.support.require import unavailable
+from ticker_crds.names import fence_member
+
+SUBSCRIPTION = "prices"
+CHANNEL = f"ticker:{SUBSCRIPTION}"
+RESENT_S, COMPLETE_S = 60.0, 60.0
+
+Run = tuple[str, int]  # of a container: the pod's uid, and when the process started
+
+
+@dataclass
+class PoolLedgers:
+    """The ledgers of a pool's processes, counted from `open` on, each under its process's name.
+
+    A container that was started anew is another process in the same pod: it begins at nothing, and only its first
+    message says its name.
+    """
+
+    pool: Pool
+    _opening: dict[Run, Counter[str]] = field(default_factory=dict)
+    _names: dict[Run, str] = field(default_factory=dict)
+
+    def open(self) -> None:
+        """What the ledgers say now is before the recording."""
+        self._opening = {run: samples for _, run, samples in self._read()}
+
+    def in_flight(self) -> int:
+        """Rows that are neither published nor given up."""
+        return sum(samples["in_flight"] for _, _, samples in self._read())
+
+    def books(self, heard: Sequence[str], *, final: bool) -> Iterator[Books]:
+        """The books of every process that was heard; `heard` are the names in messages, oldest first."""
+        for account, run, samples in self._read():
+            process = self._name(run, heard)
+            if process:
+                samples.subtract(self._opening.get(run, Counter()))
+                yield books_of_samples(samples, shard=self._shard(account), process=process, final=final)
+
+    def _name(self, run: Run, heard: Sequence[str]) -> str:
+        if run not in self._names:
+            known = {name for of, name in self._names.items() if of[0] == run[0]}
+            fresh = (name for name in reversed(heard) if name.startswith(run[0]) and name not in known)
+            if name := next(fresh, ""):
+                self._names[run] = name
+        return self._names.get(run, "")
+
+    def _shard(self, account: str) -> str:
+        return fence_member(self.pool.client.namespace, account)
+
+    def _read(self) -> Iterator[tuple[str, Run, Counter[str]]]:
+        """(account, run, its numbers) of every shard's pod that answers."""
+        client = self.pool.client
+        for account in self.pool.accounts():
+            for pod in client.items("pods", "-l", f"tickershard.io/account={account}"):
+                path = f"/api/v1/namespaces/{client.namespace}/pods/{pod['metadata']['name']}:8080/proxy/metrics"
+                try:
+                    samples = samples_of(client.kubectl("get", "--raw", path))
+                except CommandError:
+                    continue  # starting, or on its way out
+                yield account, (pod["metadata"]["uid"], samples[STARTED]), samples
+
+
+@dataclass
+class PoolDelivery:
+    """A pool under the checker."""
+
+    pool: Pool
+    recorder: Recorder
+    bounds: Bounds
+
+    def note(
+        self, kind: str, target: Target, start_ns: int, *, recover_ns: int, account: str | None = None,
+        loses_data: bool = False,
+    ) -> None:  # fmt: skip
+        """A fault that began then and is over now."""
+        shard = None if account is None else self.shard(account)
+        end_ns = time.monotonic_ns()
+        self.recorder.faults.append(Fault(kind, target, start_ns, end_ns, recover_ns, shard, loses_data=loses_data))
+
+    def shard(self, account: str) -> str:
+        """As messages name it."""
+        return fence_member(self.pool.client.namespace, account)
+
+    def finish(self) -> History:
+        """The market stands still; everything is read to the end.
+
+        What was given out before it began to count holds values from before the tape: they are left out.
+        """
+        assert self.pool.simulator.pause(finish=True, timeout_ms=30_000)
+        try:
+            history = self.recorder.finish(self.bounds, within_s=COMPLETE_S)
+            return replace(history, given=tuple(one for one in history.given if one.at_ns >= history.start_ns))
+        finally:
+            self.pool.simulator.resume()
+
+
+@contextmanager
+def recording_pool(pool: Pool) -> Iterator[PoolDelivery]:
+    """Record a pool that streams, from its first complete resubscription on.
+
+    The recording begins in the middle of a day. While the market stands still and nothing is on its way, tape and
+    subscriber start and every ledger is read: what it says later is counted from there. Then both sockets are closed
+    once, so that every value that is out there is sent again and is on the tape.
+    """
+    if pool.cluster.own is None:
+        unavailable("somebody else's cluster: its clock is not ours")
+    accounts = pool.accounts()
+    ledgers = PoolLedgers(pool)
+    recorder = Recorder(
+        control=pool.simulator,
+        connect=_connector(pool.redis),
+        channels=[CHANNEL],
+        shards=[fence_member(pool.client.namespace, account) for account in accounts],
+        instruments=_instruments(pool, accounts),
+        books_of=lambda final: ledgers.books([told.process for told in recorder.listener.told], final=final),
+        waits=CpuWaits(
+            in_series=lambda: [
+                *processes_in_pods("simulator"),
+                *processes_in_pods("redis-server"),
+                recorder.listener.thread,
+            ],
+            beside=lambda: processes_in_pods("shard"),
+        ),
+    )
+    assert pool.simulator.pause(finish=True, timeout_ms=30_000)
+    eventually(ledgers.in_flight, until=lambda rows: rows == 0, timeout_s=RESENT_S, what="nothing is on its way")
+    ledgers.open()
+    recorder.roll_tape()
+    try:
+        recorder.start()
+        pool.simulator.resume()
+        for number, account in enumerate(accounts, 1):  # what was on its way into the closed sockets was sent in vain
+            shard, now_ns = fence_member(pool.client.namespace, account), time.monotonic_ns()
+            pool.simulator.fault("drop", api_key=f"simkey{number}")
+            recorder.faults.append(Fault("opening", Target.FEED, now_ns, now_ns, 0, shard))
+        wanted = {one.token for one in recorder.instruments}
+        eventually(lambda: _resent(recorder) >= wanted, timeout_s=RESENT_S, what="every instrument was sent again")
+        pool.await_streaming(accounts, len(SYMBOLS))
+        time.sleep(times.from_settings().fresh_ns / 1e9)  # what the closed sockets left behind has been made good
+        recorder.begin()
+        yield PoolDelivery(pool, recorder, times.from_settings())
+    finally:
+        recorder.stop()
+
+
+def _connector(known: redis.Redis) -> Any:
+    kept = known.connection_pool.connection_kwargs
+    address = {name: kept[name] for name in ("host", "port", "password")}
+    return lambda **options: redis.Redis(**address, **options)
+
+
+def _instruments(pool: Pool, accounts: list[str]) -> tuple[Instrument, ...]:
+    rows = {row.token: row for account in accounts for row in pool.table(account).instruments}
+    return tuple(Instrument(row.token, row.symbol, (CHANNEL,)) for row in rows.values() if row.symbol in SYMBOLS)
+
+
+def _resent(recorder: Recorder) -> set[int]:
+    tape = recorder.control.tape()
+    return {token for token, socket in zip(tape["token"], tape["socket"], strict=True) if socket}
