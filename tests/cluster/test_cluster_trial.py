@@ -76,10 +76,10 @@ def test_ticks_arrive_in_redis(trial: ClusterClient) -> None:
         redis.Redis(host=host, port=port, password=password) as server,
     ):
         found = eventually(
-            lambda: {field.decode() for field in server.hkeys("{ticker:equity}:last")},
+            lambda: {field.decode() for key in server.scan_iter("{ticker:*}:last") for field in server.hkeys(key)},
             until=lambda fields: fields == wanted,
             timeout_s=20,
-            what="last values in Redis",
+            what="the last values of every instrument in Redis",
         )
     assert found == wanted
 

@@ -7,6 +7,7 @@ the demonstration with its exit code. The cluster is the one that `make cluster-
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from tests.support.cluster_machine import MachineError
 from tests.support.cluster_pool import discard
 
 NAMESPACE = "demo"
+SIGPIPE_CODE = 128 + signal.SIGPIPE
 ACCOUNT = """
 apiVersion: tickershard.io/v1alpha1
 kind: KiteAccount
@@ -41,10 +43,10 @@ class Demonstration:
         print(f"\n# {text}", flush=True)
 
     def type(self, command: str) -> None:
-        """One command line, shown and run."""
+        """One command line, shown and run. What a reader that has seen enough ended has not failed."""
         print(f"$ {command}", flush=True)
-        outcome = subprocess.run(["bash", "-c", command], env=self._environment, check=False)
-        if outcome.returncode != 0:
+        outcome = subprocess.run(["bash", "-o", "pipefail", "-c", command], env=self._environment, check=False)
+        if outcome.returncode not in (0, SIGPIPE_CODE):
             raise SystemExit(outcome.returncode)
 
     def wait(self, *, until: str, timeout_s: float = 90) -> None:
