@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import redis
@@ -12,10 +13,13 @@ from hypothesis import strategies as st
 
 from tests.support.fence_twin import FenceTwin
 from tests.support.redis_server import RedisServer, redis_server
-from tests.support.ticks import CHANNEL
+from tests.support.ticks import CHANNEL, a_table, some_rows
+from ticker_client import Message, decode_message, decode_row
 from ticker_client.keys import fence_key, gaps_key, last_values_key, numbers_key, owners_key, stream_key
+from ticker_crds import Encoding
 from ticker_shard.publish import fence
 from ticker_shard.publish.door import CALL, CLAIM, Door, RedisTroubleError
+from ticker_shard.publish.encode import Head, make_encoders
 from ticker_shard.publish.fence import (
     Accepted,
     Asserted,
@@ -34,8 +38,11 @@ from ticker_shard.publish.fence import (
     TroubleKind,
     Unanswered,
 )
+from ticker_shard.publish.gaps import gap_record
 from ticker_shard.publish.limits import SECOND_NS
-from ticker_shard.publish.resp import RowArguments
+from ticker_shard.publish.resp import CallRows
+from ticker_shard.publish.symbols import SymbolBook
+from ticker_shard.ticks.rows import Word
 
 MEMBER = "pool.acc1"
 FENCE = fence_key(CHANNEL, member=MEMBER)
@@ -51,10 +58,9 @@ async def door(redis_url: str) -> AsyncIterator[Door]:
 
 
 def a_call(n: int, *, epoch: int = 5, holder: str = "a/1", state: ChannelState = ACTIVE, price: str = "1", **more):
-    rows = RowArguments.of([(b"NFO:X0", price.encode())])
-    return fence.Call(
-        CHANNEL, epoch, holder, n, state, 3, message=b"m" + price.encode(), numbers=b"{}", rows=rows, **more
-    )
+    message = b"m" + price.encode()
+    rows = CallRows.within(message, [(b"NFO:X0", price.encode())])
+    return fence.Call(CHANNEL, epoch, holder, n, state, 3, message=message, numbers=b"{}", rows=rows, **more)
 
 
 def a_claim(expected: Record | None, *, reason: ClaimReason = ClaimReason.SILENT, seen: int = 0, revision: int = 9):
@@ -112,6 +118,30 @@ async def test_an_accepted_call_writes_publishes_and_names_the_call_before(door,
         assert listener.get_message(timeout=1)["data"] == b"m1"
         assert [entry for _, entry in client.xrange(gaps_key(CHANNEL))] == [{b"gap": b'{"g":1}'}]
     assert await door.exchange([fence.Read(CHANNEL)]) == [Seen(Record(5, "a/1", 9, LEAVING, 3))]
+
+
+@pytest.mark.parametrize("encoding", Encoding)
+@pytest.mark.parametrize("native", [True, False], ids=["native", "plain"])
+async def test_each_row_is_cut_out_of_the_message(door, redis_url, encoding, native):
+    await given_record(door, HELD)
+    table = a_table(5)
+    rows = some_rows(table, [4, 0, 2, 3])
+    rows.words[:, Word.VOLUME_TRADED] = [7, 70_000, 0, 4_000_000_000]  # json rows of several sizes
+    head = Head(shard=MEMBER, process="a/1", epoch=5, seq=1, source="mock", sent_ns=1)
+    gap = gap_record(MEMBER, ["NFO:X0"], start_ns=1, end_ns=2, cause="test").encode()
+    message, cut = make_encoders(native=native)[encoding].encode(head, rows, book=SymbolBook(table), gaps=[gap])
+
+    (answer,) = await door.exchange([replace(a_call(8), message=message, rows=cut)])
+
+    assert answer == Accepted(7, run_n=8)
+    with redis.Redis.from_url(redis_url) as client:
+        stored = client.hgetall(last_values_key(CHANNEL))
+    published = decode_message(message)
+    assert isinstance(published, Message)
+    assert [tick.symbol for tick in published.ticks] == ["NFO:X4", "NFO:X0", "NFO:X2", "NFO:X3"]
+    assert len(stored) == len(published.ticks)
+    for tick in published.ticks:
+        assert decode_row(stored[tick.symbol.encode()], symbol=tick.symbol) == tick
 
 
 async def test_a_channels_stream_keeps_about_so_many_messages_where_one_is_wanted(door, redis_url):

@@ -62,14 +62,6 @@ def test_json_by_native_code_says_what_the_reference_says(rows):
     assert [field.decode() for field, _ in arguments] == [tick["symbol"] for tick in ticks_of(message)]
 
 
-@given(wild_rows(WILD))
-def test_packed_rows_by_native_code_are_the_references_bytes(rows):
-    message, arguments = NATIVE[Encoding.MSGPACK].encode(HEAD, rows, book=BOOK, gaps=[])
-    expected, pairs = REFERENCE[Encoding.MSGPACK].encode(HEAD, rows, book=BOOK, gaps=[])
-
-    assert (message, arguments) == (expected, pairs)
-
-
 def test_rows_that_do_not_lie_in_order_in_memory_are_written_too():
     table = a_table(6)
     rows = some_rows(table, range(6))

@@ -310,15 +310,17 @@ class Door:
         if form is None or form.term != term:
             form = self._forms[call.channel] = _Form(call.channel, term, member=self._member)
         after: tuple[bytes | str, ...] = (*call.deletes, *call.gaps, *call.takes)
-        count = _CALL_ARGUMENTS + 2 * call.rows.count + len(after)
+        rows = call.rows
+        count = _CALL_ARGUMENTS + rows.count + len(after)
         return b"".join(
             (
                 *(b"*%d\r\n" % count, form.to_holder, bulk_number(call.n), form.to_channel),
                 *(b"$%d\r\n" % len(call.message), call.message, b"\r\n"),
-                *(bulk_number(call.rows.count), bulk_number(len(call.deletes)), bulk_number(len(call.gaps))),
+                *(bulk_number(rows.count), bulk_number(len(call.deletes)), bulk_number(len(call.gaps))),
                 *(form.to_account, bulk(call.numbers), bulk(call.holes)),
                 *(bulk_number(len(call.takes)), bulk_number(call.stream_max)),
-                *(call.rows.packed, bulks(*after)),
+                *(bulk_number(rows.at + 1), bulk_number(rows.between), bulk(rows.sizes)),
+                *(rows.fields, bulks(*after)),
             )
         )
 
@@ -331,7 +333,7 @@ class Door:
         return _parse(request, reply)
 
 
-_CALL_ARGUMENTS: Final = 25  # of the command, without rows, deletes, gaps and takes
+_CALL_ARGUMENTS: Final = 28  # of the command, without rows, deletes, gaps and takes
 
 
 class _Form:

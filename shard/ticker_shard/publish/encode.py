@@ -1,8 +1,8 @@
-"""Rows and messages as bytes: one encoder per `ticker_crds.Encoding`, each with a quick and a plain way to write rows.
+"""Rows and messages as bytes: one encoder per `ticker_crds.Encoding`, json with a quick and a plain way to write rows.
 
-A row is encoded once; the same bytes stand in the message and, packed as arguments, in the call that writes the
-last-value hash. What a row says is decided in `encode_json` (the reference) and in `ticker_client.packed` (the layout
-of msgpack channels); the native writers give the same, only sooner.
+A row is encoded once: its bytes in the message are what the call writes into the last-value hash. What a row says is
+decided in `encode_json` (the reference) and in `ticker_client.packed` (the layout of msgpack channels); the native
+writers give the same, only sooner.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import ormsgpack
 from ticker_client import SCHEMA_VERSION
 from ticker_crds import AssignedInstrument, AssignmentTable, Channel, Encoding, Mode
 from ticker_shard.publish.encode_json import JsonRows
-from ticker_shard.publish.encode_packed import PackedRows
+from ticker_shard.publish.encode_packed import layout_of, pack_rows
 from ticker_shard.publish.encode_times import iso_utc
-from ticker_shard.publish.resp import NO_ROWS, RowArguments
+from ticker_shard.publish.resp import NO_ROWS, CallRows
 from ticker_shard.publish.symbols import SymbolBook
 from ticker_shard.ticks.instruments import build_instruments
 from ticker_shard.ticks.rows import WORDS, PacketKind, TickRows, unpriced_rows
@@ -45,11 +45,9 @@ class Head:
 
 
 class Encoder(Protocol):
-    """Writes a message, and its rows as arguments of the same call."""
+    """Writes a message, and says where its rows are."""
 
-    def encode(
-        self, head: Head, rows: TickRows, *, book: SymbolBook, gaps: Sequence[bytes]
-    ) -> tuple[bytes, RowArguments]:
+    def encode(self, head: Head, rows: TickRows, *, book: SymbolBook, gaps: Sequence[bytes]) -> tuple[bytes, CallRows]:
         """One message with these rows (which may be none) and gap records."""
         ...
 
@@ -57,8 +55,8 @@ class Encoder(Protocol):
 class JsonWriter(Protocol):
     """`encode_json.JsonRows`, or what writes the same sooner."""
 
-    def encode(self, rows: TickRows, *, book: SymbolBook) -> tuple[bytes, RowArguments]:
-        """(rows joined by commas, arguments)."""
+    def encode(self, rows: TickRows, *, book: SymbolBook) -> tuple[bytes, list[int]]:
+        """(rows joined by commas, their sizes)."""
         ...
 
 
@@ -74,11 +72,9 @@ class JsonEncoder:
     def __init__(self, rows: JsonWriter) -> None:
         self._rows = rows
 
-    def encode(
-        self, head: Head, rows: TickRows, *, book: SymbolBook, gaps: Sequence[bytes]
-    ) -> tuple[bytes, RowArguments]:
+    def encode(self, head: Head, rows: TickRows, *, book: SymbolBook, gaps: Sequence[bytes]) -> tuple[bytes, CallRows]:
         """One message; ``gaps`` is there only when there are some."""
-        ticks, arguments = self._rows.encode(rows, book=book) if len(rows) else (b"", NO_ROWS)
+        ticks, sizes = self._rows.encode(rows, book=book) if len(rows) else (b"", [])
         tail = b',"gaps":[%b]}' % b",".join(gaps) if gaps else b"}"
         message = b'%b"epoch":%d,"seq":%d,"source":"%b","sent_at":"%b","ticks":[%b]%b' % (
             _opening(head.shard, head.process),
@@ -89,26 +85,18 @@ class JsonEncoder:
             ticks,
             tail,
         )
-        return message, arguments
+        at = len(message) - len(tail) - 1 - len(ticks)
+        return message, _rows_at(message, at, rows, book=book, between=1, sizes=sizes)
 
 
 class MsgpackEncoder:
-    """For programs: a sixth of the size and of the work.
+    """For programs: a sixth of the size and of the work."""
 
-    Parameters
-    ----------
-    rows
-        Writes the rows.
-    """
-
-    def __init__(self, rows: PackedRows) -> None:
-        self._rows = rows
-
-    def encode(
-        self, head: Head, rows: TickRows, *, book: SymbolBook, gaps: Sequence[bytes]
-    ) -> tuple[bytes, RowArguments]:
+    def encode(self, head: Head, rows: TickRows, *, book: SymbolBook, gaps: Sequence[bytes]) -> tuple[bytes, CallRows]:
         """One message; ``gaps`` is there only when there are some."""
-        layout, packed, arguments = self._rows.encode(rows, book=book)
+        layout = layout_of(rows)
+        packed = pack_rows(rows, book=book, layout=layout)
+        symbols = b"\n".join([book.encoded[slot] for slot in rows.slot.tolist()])
         envelope = {
             "v": SCHEMA_VERSION,
             "shard": head.shard,
@@ -119,10 +107,23 @@ class MsgpackEncoder:
             "sent_at": iso_utc(head.sent_ns),
             **({"gaps": [orjson.loads(gap) for gap in gaps]} if gaps else {}),
             "layout": layout,
-            "rows": packed,
-            "symbols": b"\n".join([book.encoded[slot] for slot in rows.slot.tolist()]),
+            "rows": packed.tobytes(),
+            "symbols": symbols,
         }
-        return ormsgpack.packb(envelope), arguments
+        message = ormsgpack.packb(envelope)
+        behind = len(ormsgpack.packb({"symbols": symbols})) - 1  # without the map's own byte
+        at = len(message) - behind - packed.size
+        return message, _rows_at(message, at, rows, book=book, between=0, sizes=packed.shape[1])
+
+
+def _rows_at(
+    message: bytes, at: int, rows: TickRows, *, book: SymbolBook, between: int, sizes: int | list[int]
+) -> CallRows:
+    """The rows that stand in `message` from `at` on."""
+    if not len(rows):
+        return NO_ROWS
+    fields = b"".join([book.fields[slot] for slot in rows.slot.tolist()])
+    return CallRows(message, len(rows), fields, at, between, ormsgpack.packb(sizes))
 
 
 @lru_cache(maxsize=16)
@@ -141,11 +142,11 @@ def make_encoders(*, native: bool | None = None) -> dict[Encoding, Encoder]:
     if native is None:
         native = find_spec("numba") is not None
     if not native:
-        return {Encoding.JSON: JsonEncoder(JsonRows()), Encoding.MSGPACK: MsgpackEncoder(PackedRows())}
+        return {Encoding.JSON: JsonEncoder(JsonRows()), Encoding.MSGPACK: MsgpackEncoder()}
     # Here, because it takes a while and is not wanted everywhere.
-    from ticker_shard.publish.native import NativeJsonRows, NativePackedRows
+    from ticker_shard.publish.native import NativeJsonRows
 
-    return {Encoding.JSON: JsonEncoder(NativeJsonRows()), Encoding.MSGPACK: MsgpackEncoder(NativePackedRows())}
+    return {Encoding.JSON: JsonEncoder(NativeJsonRows()), Encoding.MSGPACK: MsgpackEncoder()}
 
 
 def warm_up(encoders: Iterable[Encoder]) -> None:

@@ -25,7 +25,6 @@ import orjson
 
 from ticker_client.packed import OUTCOMES, change_of
 from ticker_shard.publish.encode_times import exchange_time, iso_utc
-from ticker_shard.publish.resp import RowArguments
 from ticker_shard.publish.symbols import SymbolBook
 from ticker_shard.ticks.rows import DEPTH_ENTRIES, Greek, PacketKind, PricingOutcome, TickRows, Word
 
@@ -43,11 +42,10 @@ _NOT_ASKED, _PRICED = int(PricingOutcome.NOT_ASKED), int(PricingOutcome.PRICED)
 class JsonRows:
     """Rows as JSON, one by one."""
 
-    def encode(self, rows: TickRows, *, book: SymbolBook) -> tuple[bytes, RowArguments]:
-        """(rows joined by commas, arguments)."""
+    def encode(self, rows: TickRows, *, book: SymbolBook) -> tuple[bytes, list[int]]:
+        """(rows joined by commas, their sizes)."""
         encoded = [orjson.dumps(row) for row in row_objects(rows, book=book)]
-        fields = [book.encoded[slot] for slot in rows.slot.tolist()]
-        return b",".join(encoded), RowArguments.of(list(zip(fields, encoded, strict=True)))
+        return b",".join(encoded), [len(row) for row in encoded]
 
 
 def row_objects(rows: TickRows, *, book: SymbolBook) -> Iterator[dict[str, Any]]:

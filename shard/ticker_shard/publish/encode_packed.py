@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from ticker_client.columns import row_dtype
 from ticker_client.packed import DEPTH_AT, SETTLING, VERSION_BITS, WITH_DEPTH, WITH_GREEKS
-from ticker_shard.publish.resp import NO_ROWS, RowArguments
 from ticker_shard.publish.symbols import SymbolBook
 from ticker_shard.ticks.rows import GREEKS, WORDS, PacketKind, PricingOutcome, TickRows, Word
 
@@ -43,19 +42,3 @@ def pack_rows(rows: TickRows, *, book: SymbolBook, layout: int) -> NDArray[np.ui
         greeks[:, -GREEKS - 1 : -1] = rows.greeks
         packed["priced_ns"] = rows.priced_ns
     return packed.view(np.uint8).reshape(-1, size)
-
-
-class PackedRows:
-    """Packed rows, put into arguments one by one: the reference for a quicker writer."""
-
-    def encode(self, rows: TickRows, *, book: SymbolBook) -> tuple[int, bytes, RowArguments]:
-        """(layout, rows one behind the other, arguments)."""
-        layout = layout_of(rows)
-        if not len(rows):
-            return layout, b"", NO_ROWS
-        packed = pack_rows(rows, book=book, layout=layout)
-        return layout, packed.tobytes(), self._arguments(packed, rows, book)
-
-    def _arguments(self, packed: NDArray[np.uint8], rows: TickRows, book: SymbolBook) -> RowArguments:
-        fields = [book.encoded[slot] for slot in rows.slot.tolist()]
-        return RowArguments.of(list(zip(fields, [row.tobytes() for row in packed], strict=True)))

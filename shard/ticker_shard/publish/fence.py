@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from ticker_shard.publish.resp import NO_ROWS, RowArguments
+from ticker_shard.publish.resp import NO_ROWS, CallRows
 
 
 class ChannelState(StrEnum):
@@ -89,7 +89,7 @@ class Call:
     revision: int
     message: bytes = b""
     numbers: bytes = b""  # process, epoch and number of the message, beside the last values
-    rows: RowArguments = NO_ROWS
+    rows: CallRows = NO_ROWS
     deletes: tuple[str, ...] = ()
     gaps: tuple[bytes, ...] = ()
     holes: bytes = b""  # what is missing at the moment, kept in the record for a successor; empty = as it is

@@ -1,8 +1,8 @@
-"""Rows by native code: JSON from scaled integers, and arguments of a call, in one pass and without an object a row.
+"""JSON rows by native code: from scaled integers, in one pass and without an object a row.
 
-`encode_json.JsonRows` and `encode_packed.PackedRows` say what is to be written and stay the reference; tests compare.
-The kernels write into one array that lives as long as the writer (a call has a bounded number of rows), and what comes
-out is copied once. They are compiled for exactly the arrays that `TickRows` and `SymbolBook` have: contiguous ones.
+`encode_json.JsonRows` says what is to be written and stays the reference; tests compare. The kernel writes into one
+array that lives as long as the writer (a call has a bounded number of rows), and what comes out is copied once. It is
+compiled for exactly the arrays that `TickRows` and `SymbolBook` have: contiguous ones.
 
 Decimals of computed values in JSON: ten for iv and delta, twelve for gamma, eight for theta, vega, change and the
 underlying's price. Prices of the wire are exact.
@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ticker_client.packed import OUTCOMES
-from ticker_shard.publish.encode_packed import PackedRows
 from ticker_shard.publish.native_text import (
     Bytes,
     Int,
@@ -30,13 +29,11 @@ from ticker_shard.publish.native_text import (
     put_time,
     put_unsigned,
 )
-from ticker_shard.publish.resp import RowArguments
 from ticker_shard.publish.symbols import SymbolBook
 from ticker_shard.ticks.compiled import kernel
 from ticker_shard.ticks.rows import DEPTH_ENTRIES, PacketKind, PricingOutcome, TickRows, Word
 
 ROW_BYTES_MAX: Final = 2_048  # of a JSON row without its symbol; a test writes the widest
-ARGUMENT_BYTES_MAX: Final = 32  # around a field and a row
 LITERAL_BYTES: Final = 32
 
 _LAST, _CLOSE, _DEPTH = int(Word.LAST_PRICE), int(Word.CLOSE), int(Word.DEPTH)
@@ -107,8 +104,8 @@ _UNDERLYING, _PRICED_AT, _NO_GREEKS = (
     literal(',"no_greeks":"'),
 )
 _REASONS, _REASON_AT = literal("".join(OUTCOMES)), np.cumsum([0, *map(len, OUTCOMES)])
-_RECEIVED, _SETTLING, _END = literal(',"received_at":'), literal(',"settling":true'), literal("\r\n")
-_DOLLAR, _COMMA, _BRACE_END, _MARK = (ord(sign) for sign in '$,}"')
+_RECEIVED, _SETTLING = literal(',"received_at":'), literal(',"settling":true')
+_COMMA, _BRACE_END, _MARK = (ord(sign) for sign in ',}"')
 
 
 @kernel
@@ -180,35 +177,6 @@ def _write_json(
     return at - 1
 
 
-@kernel
-def _put_pair(out: Bytes, at: Int, fields: Bytes, first: Int, last: Int, rows: Bytes, start: Int, end: Int) -> Int:
-    """A field, packed already, and a row with its length."""
-    at = put_slice(out, at, fields, first, last)
-    out[at] = _DOLLAR
-    at = put(out, put_unsigned(out, at + 1, end - start), _END)
-    return put(out, put_slice(out, at, rows, start, end), _END)
-
-
-@kernel
-def _write_pairs(
-    pairs: Bytes,
-    rows: Bytes,
-    ends: NDArray[np.int64],
-    gap: Int,
-    slot: NDArray[np.int32],
-    fields: Bytes,
-    fields_at: NDArray[np.int64],
-) -> Int:
-    """Arguments from rows that lie one behind the other, `gap` bytes apart; how much was written."""
-    at: Int = 0
-    start: Int = 0
-    for place in range(len(slot)):
-        mine = slot[place]
-        at = _put_pair(pairs, at, fields, fields_at[mine], fields_at[mine + 1], rows, start, ends[place])
-        start = ends[place] + gap
-    return at
-
-
 class _Room:
     """One array to write into, as large as the largest call so far."""
 
@@ -226,10 +194,10 @@ class NativeJsonRows:
     """`encode_json.JsonRows` by native code."""
 
     def __init__(self) -> None:
-        self._ticks, self._pairs = _Room(), _Room()
+        self._ticks = _Room()
 
-    def encode(self, rows: TickRows, *, book: SymbolBook) -> tuple[bytes, RowArguments]:
-        """(rows joined by commas, arguments)."""
+    def encode(self, rows: TickRows, *, book: SymbolBook) -> tuple[bytes, list[int]]:
+        """(rows joined by commas, their sizes)."""
         count = len(rows)
         ticks = self._ticks.of(count * (ROW_BYTES_MAX + book.quoted.longest))
         ends = np.empty(count, np.int64)
@@ -249,25 +217,4 @@ class NativeJsonRows:
             book.digits,
             book.settling,
         )
-        return ticks[:written].tobytes(), _arguments(self._pairs, ticks, ends, 1, rows, book)
-
-
-class NativePackedRows(PackedRows):
-    """`encode_packed.PackedRows` with its arguments by native code."""
-
-    def __init__(self) -> None:
-        self._pairs = _Room()
-
-    def _arguments(self, packed: NDArray[np.uint8], rows: TickRows, book: SymbolBook) -> RowArguments:
-        count, size = packed.shape
-        return _arguments(self._pairs, packed.reshape(-1), np.arange(1, count + 1) * size, 0, rows, book)
-
-
-def _arguments(
-    room: _Room, written: Bytes, ends: NDArray[np.int64], gap: int, rows: TickRows, book: SymbolBook
-) -> RowArguments:
-    count, fields = len(ends), book.fields
-    pairs = room.of(int(ends[-1]) + count * (fields.longest + ARGUMENT_BYTES_MAX))
-    slot = np.ascontiguousarray(rows.slot)
-    size = _write_pairs(pairs, written, ends, gap, slot, fields.bytes, fields.start)
-    return RowArguments(count, pairs[:size].tobytes())
+        return ticks[:written].tobytes(), (np.diff(ends, prepend=-1) - 1).tolist()

@@ -1,9 +1,8 @@
 """Redis's wire form (RESP2), written once: a command is an array of strings, each with its length before it.
 
-The library packs a command string by string; with four hundred arguments a call that is half of a publisher's time.
-Here an encoder writes the rows of a call straight into the form in which they go over the wire (`RowArguments`), and
-the door only puts the parts together. What is sent is plain RESP, over the library's own connection: login, TLS, and
-reading of replies stay the library's.
+The library packs a command string by string; with hundreds of arguments a call that is half of a publisher's time.
+Here the fields of a call are packed before (`CallRows`), and the door only puts the parts together. What is sent is
+plain RESP, over the library's own connection: login, TLS, and reading of replies stay the library's.
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
+
+import ormsgpack
 
 
 def bulk(value: bytes) -> bytes:
@@ -44,32 +45,51 @@ def pack(*values: bytes | str | int) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class RowArguments:
-    """Fields and rows of one call, ready for the wire: field, row, field, row and so on.
+class CallRows:
+    """Rows of one call. They are bytes of its message: each goes over the wire once, and the script cuts them out.
 
     Attributes
     ----------
+    message
+        The call's.
     count
         How many rows.
-    packed
-        Two packed arguments a row.
+    fields
+        One packed argument a row: its field of the last values.
+    at
+        Where the first row begins in the message, from 0.
+    between
+        Bytes between two rows.
+    sizes
+        Of the rows, as the script reads them, in msgpack: one number for all, or one for each.
     """
 
+    message: bytes
     count: int
-    packed: bytes
+    fields: bytes
+    at: int
+    between: int
+    sizes: bytes
 
     @classmethod
-    def of(cls, pairs: Sequence[tuple[bytes, bytes]]) -> Self:
-        """From (field, row) pairs."""
-        return cls(len(pairs), b"".join([bulk(part) for pair in pairs for part in pair]))
+    def within(cls, message: bytes, pairs: Sequence[tuple[bytes, bytes]]) -> Self:
+        """From (field, row) pairs whose rows stand in `message` one behind the other, without anything between."""
+        at = message.index(b"".join([row for _, row in pairs]))
+        sizes = ormsgpack.packb([len(row) for _, row in pairs])
+        return cls(message, len(pairs), b"".join([bulk(field) for field, _ in pairs]), at, 0, sizes)
 
     def __len__(self) -> int:
         return self.count
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
-        """The (field, row) pairs again."""
-        parts = _unpack(self.packed)
-        return iter(list(zip(parts, parts, strict=True)))
+        """(field, row) pairs, as the script reads them."""
+        sizes = ormsgpack.unpackb(self.sizes) if self.count else []
+        at = self.at
+        for field, size in zip(
+            _unpack(self.fields), [sizes] * self.count if isinstance(sizes, int) else sizes, strict=True
+        ):
+            yield field, self.message[at : at + size]
+            at += size + self.between
 
 
 def _unpack(packed: bytes) -> Iterator[bytes]:
@@ -81,4 +101,4 @@ def _unpack(packed: bytes) -> Iterator[bytes]:
         at = end + 4 + size
 
 
-NO_ROWS: Final = RowArguments(0, b"")
+NO_ROWS: Final = CallRows(b"", 0, b"", 0, 0, b"\0")

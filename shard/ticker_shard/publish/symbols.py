@@ -55,7 +55,7 @@ class SymbolBook:
         self.symbols: Final = tuple("" if row is None else row.symbol for row in rows)
         encoded = [symbol.encode() for symbol in self.symbols]
         self.encoded: Final = tuple(encoded)
-        self.fields: Final = Texts([bulk(symbol) for symbol in encoded])
+        self.fields: Final = tuple(bulk(symbol) for symbol in encoded)
         self.quoted: Final = Texts([orjson.dumps(symbol) for symbol in self.symbols])
         self.divisor: Final[NDArray[np.int64]] = np.ascontiguousarray(table.divisor, np.int64)
         self.digits: Final = np.array([_DIGITS[int(divisor)] for divisor in table.divisor], np.int64)

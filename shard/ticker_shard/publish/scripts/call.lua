@@ -15,7 +15,9 @@
 --       12 account   13 what `numbers` says of this message
 --       14 holes to remember ('' = as they are)   15 number of fields that the account takes
 --       16 messages the stream keeps (0 = there is none)
---       then rows x (field, row), then fields to delete, then gap records, then fields to take
+--       17 where the first row begins in the message (from 1)   18 bytes between two rows
+--       19 sizes of the rows, in msgpack: one number for all, or one for each
+--       then the rows' fields, then fields to delete, then gap records, then fields to take
 -- Answers
 --       OK       previous n, its run         everything written, message published, n and state stored
 --       STALE    record                      a later call of this process was here already; nothing written
@@ -40,11 +42,20 @@ if n <= previous then
   return {'STALE', unpack(record)}
 end
 
-local next_arg = 17
+local next_arg = 20
 local rows, deletes, gaps = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 if rows > 0 then
-  redis.call('HSET', KEYS[2], unpack(ARGV, next_arg, next_arg + 2 * rows - 1))
-  next_arg = next_arg + 2 * rows
+  local at, between, sizes = tonumber(ARGV[17]), tonumber(ARGV[18]), cmsgpack.unpack(ARGV[19])
+  local alike = type(sizes) == 'number' and sizes
+  local values = {}
+  for row = 1, rows do
+    local size = alike or sizes[row]
+    values[2 * row - 1] = ARGV[next_arg + row - 1]
+    values[2 * row] = string.sub(ARGV[7], at, at + size - 1)
+    at = at + size + between
+  end
+  redis.call('HSET', KEYS[2], unpack(values))
+  next_arg = next_arg + rows
 end
 -- A field that another account has taken since is that account's.
 for field = next_arg, next_arg + deletes - 1 do
