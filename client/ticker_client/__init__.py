@@ -11,12 +11,15 @@ from ticker_client.messages import (
     decode_message,
     decode_row,
 )
+from ticker_client.replay import OLDEST, AsyncReplay, Replay, StreamAbsentError
 from ticker_client.rows import Depth, DepthLevel, Ohlc, Row
-from ticker_client.stream import Event, GapSeen, Ignored, Lost, Snapshot, TickStream, Update, latest
+from ticker_client.stream import Event, GapSeen, Ignored, Lost, Snapshot, TickStream, Trimmed, Update, latest
 from ticker_client.subscriber import AsyncSubscriber, Subscriber
 
 __all__ = [
+    "OLDEST",
     "SCHEMA_VERSION",
+    "AsyncReplay",
     "AsyncSubscriber",
     "Depth",
     "DepthLevel",
@@ -27,11 +30,14 @@ __all__ = [
     "Lost",
     "Message",
     "Ohlc",
+    "Replay",
     "Row",
     "Snapshot",
     "Source",
+    "StreamAbsentError",
     "Subscriber",
     "TickStream",
+    "Trimmed",
     "Undecodable",
     "Update",
     "decode_gap",

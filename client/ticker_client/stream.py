@@ -12,6 +12,8 @@ Put in what was read (last values, messages, a broken connection); take out even
     known. A subscriber that wants certainty takes a new snapshot.
 `GapSeen`
     the publisher itself says that it saw nothing for a while.
+`Trimmed`
+    a replay was asked for more than the durable stream still holds (`ticker_client.replay`).
 `Ignored`
     bytes that could not be read, by reason.
 
@@ -97,6 +99,18 @@ class GapSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class Trimmed:
+    """Part of what was said after `since` is not in the stream any more, which begins at `kept_from` (if it is there).
+
+    With a position that is an entry: that entry is gone, and perhaps some behind it.
+    """
+
+    channel: str
+    since: datetime
+    kept_from: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Ignored:
     """Something that cannot be read."""
 
@@ -104,7 +118,7 @@ class Ignored:
     reason: str
 
 
-Event: TypeAlias = Snapshot | Update | Lost | GapSeen | Ignored
+Event: TypeAlias = Snapshot | Update | Lost | GapSeen | Trimmed | Ignored
 
 
 @dataclass(slots=True)
@@ -132,11 +146,8 @@ class TickStream:
         self.late = 0
 
     def subscribed(self, channel: str) -> None:
-        """The subscription to `channel` is in force (again); messages wait until `snapshot`."""
+        """The subscription to `channel` is in force (again); messages wait until `snapshot` or `resume`."""
         self._waiting[channel] = []
-        # What was missed while not subscribed is in the hash; numbers start wherever they are now.
-        for key in [key for key in self._next if key[1] == channel]:
-            del self._next[key]
 
     def snapshot(
         self, channel: str, values: Mapping[Payload, Payload], numbers: Mapping[Payload, Payload] | None = None
@@ -152,6 +163,9 @@ class TickStream:
         numbers
             The hash `numbers_key`, read in the same transaction.
         """
+        # What was missed while not subscribed is in the hash; numbers start wherever they are now.
+        for key in [key for key in self._next if key[1] == channel]:
+            del self._next[key]
         events: list[Event] = []
         rows: dict[str, Row] = {}
         for name, payload in values.items():
@@ -174,6 +188,28 @@ class TickStream:
         for payload in self._waiting.pop(channel, []):
             events += self._read(channel, payload, terms)
         return events
+
+    def heard(self, channel: str) -> bool:
+        """Whether anything of this channel was given out by number, so that `resume` may follow."""
+        return any(name == channel for _, name in self._next)
+
+    def knows(self, channel: str, payload: Payload) -> bool:
+        """Whether this message was given out already."""
+        message = decode_message(payload)
+        return not isinstance(message, Undecodable) and message.seq < self._next.get((message.source, channel), 0)
+
+    def resume(self, channel: str, missed: Iterable[Payload]) -> list[Event]:
+        """Go on after `subscribed` without a snapshot: every message since the last one that was given out.
+
+        Parameters
+        ----------
+        channel
+            The channel.
+        missed
+            In order; what came since the subscription may be among them.
+        """
+        waiting = self._waiting.pop(channel, [])
+        return [event for payload in (*missed, *waiting) for event in self._read(channel, payload, {})]
 
     def message(self, channel: str, payload: Payload) -> list[Event]:
         """One message as it came; before the snapshot it is kept back."""

@@ -1,8 +1,8 @@
 """Thin shells around `TickStream`: one for ``redis.Redis``, one for ``redis.asyncio.Redis``.
 
 Any client of redis-py will do (TLS, Sentinel, Cluster, ACL user): it is passed in and stays the caller's. After a
-broken connection the shell subscribes again and takes a new snapshot, so the events go on with a `Snapshot`; what
-changed in between is in it.
+broken connection the shell subscribes again. Where the channel has a durable stream (`replay`) that still holds what
+was missed, the events go on with exactly that; else with a new `Snapshot`, and what changed in between is in it.
 
 ::
 
@@ -25,14 +25,46 @@ from typing import Any, Final, Self
 import redis
 import redis.asyncio as aioredis
 
-from ticker_client.keys import last_values_key, numbers_key
+from ticker_client.keys import last_values_key, numbers_key, stream_key
+from ticker_client.messages import Payload
 from ticker_client.stream import SETTLE_S, Event, TickStream
 
 WAIT_FIRST_S: Final = 0.1
 WAIT_MAX_S: Final = 5.0
+PAGE: Final = 100  # entries of the stream in one answer
+MISSED_MAX: Final = 1_000  # messages that are fetched after a disconnect, up to 80 MB; beyond, a snapshot is cheaper
 POLL_S: Final = 1.0  # how long one read waits; only bounds how soon `close` is noticed
-_REFUSED: Final = (redis.AuthenticationError, redis.exceptions.AuthorizationError)  # connection errors by name only
-_BROKEN: Final = (redis.ConnectionError, redis.TimeoutError, OSError)
+REFUSED: Final = (redis.AuthenticationError, redis.exceptions.AuthorizationError)  # connection errors by name only
+BROKEN: Final = (redis.ConnectionError, redis.TimeoutError, OSError)
+
+
+class _Missed:
+    """Goes back through a channel's stream until it meets a message that was given out.
+
+    Subscribers are given messages in the stream's order, so everything behind that one was missed, and nothing else.
+    """
+
+    def __init__(self, stream: TickStream, channel: str) -> None:
+        self._stream, self._channel = stream, channel
+        self._found: list[Payload] = []  # newest first
+        self._complete = False
+        self.below = "+"
+        self.wants_more = True
+
+    def take(self, entries: Any) -> None:
+        """The next page of XREVRANGE, newest first."""
+        for entry, fields in entries:
+            payload = fields.get(b"message", fields.get("message", b""))
+            if self._stream.knows(self._channel, payload):
+                self._complete, self.wants_more = True, False
+                return
+            self._found.append(payload)
+            self.below = f"({entry.decode() if isinstance(entry, bytes) else entry}"
+        self.wants_more = len(entries) == PAGE and len(self._found) < MISSED_MAX
+
+    def events(self) -> list[Event] | None:
+        """What was missed and what came since; `None` if the stream does not reach back so far."""
+        return self._stream.resume(self._channel, reversed(self._found)) if self._complete else None
 
 
 class _Shell:
@@ -110,19 +142,33 @@ class Subscriber(_Shell):
                 while not self._closed:
                     name, events = self._take(pubsub.get_message(timeout=POLL_S))
                     if events is None:
-                        with self._client.pipeline(transaction=True) as pipe:
-                            pipe.hgetall(last_values_key(name))
-                            pipe.hgetall(numbers_key(name))
-                            values, numbers = pipe.execute()
-                        events = self.stream.snapshot(name, values, numbers)
+                        events = self._resume(name) if self.stream.heard(name) else None
+                        events = self._snapshot(name) if events is None else events
                         self._wait_s = WAIT_FIRST_S
                     yield from events
-            except _BROKEN as error:
-                if not reconnect or isinstance(error, _REFUSED):
+            except BROKEN as error:
+                if not reconnect or isinstance(error, REFUSED):
                     raise
                 time.sleep(self._next_wait_s())
             finally:
                 pubsub.close()
+
+    def _snapshot(self, name: str) -> list[Event]:
+        with self._client.pipeline(transaction=True) as pipe:
+            pipe.hgetall(last_values_key(name))
+            pipe.hgetall(numbers_key(name))
+            values, numbers = pipe.execute()
+        return self.stream.snapshot(name, values, numbers)
+
+    def _resume(self, name: str) -> list[Event] | None:
+        """What was missed, from the stream; `None` where that does not hold all of it."""
+        missed = _Missed(self.stream, name)
+        try:
+            while missed.wants_more:
+                missed.take(self._client.xrevrange(stream_key(name), max=missed.below, count=PAGE))
+        except redis.exceptions.NoPermissionError:
+            return None
+        return missed.events()
 
 
 class AsyncSubscriber(_Shell):
@@ -169,17 +215,31 @@ class AsyncSubscriber(_Shell):
                 while not self._closed:
                     name, events = self._take(await pubsub.get_message(timeout=POLL_S))
                     if events is None:
-                        async with self._client.pipeline(transaction=True) as pipe:
-                            pipe.hgetall(last_values_key(name))
-                            pipe.hgetall(numbers_key(name))
-                            values, numbers = await pipe.execute()
-                        events = self.stream.snapshot(name, values, numbers)
+                        events = await self._resume(name) if self.stream.heard(name) else None
+                        events = await self._snapshot(name) if events is None else events
                         self._wait_s = WAIT_FIRST_S
                     for event in events:
                         yield event
-            except _BROKEN as error:
-                if not reconnect or isinstance(error, _REFUSED):
+            except BROKEN as error:
+                if not reconnect or isinstance(error, REFUSED):
                     raise
                 await asyncio.sleep(self._next_wait_s())
             finally:
                 await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    async def _snapshot(self, name: str) -> list[Event]:
+        async with self._client.pipeline(transaction=True) as pipe:
+            pipe.hgetall(last_values_key(name))
+            pipe.hgetall(numbers_key(name))
+            values, numbers = await pipe.execute()
+        return self.stream.snapshot(name, values, numbers)
+
+    async def _resume(self, name: str) -> list[Event] | None:
+        """What was missed, from the stream; `None` where that does not hold all of it."""
+        missed = _Missed(self.stream, name)
+        try:
+            while missed.wants_more:
+                missed.take(await self._client.xrevrange(stream_key(name), max=missed.below, count=PAGE))
+        except redis.exceptions.NoPermissionError:
+            return None
+        return missed.events()

@@ -302,10 +302,47 @@ def test_every_public_name_exists(name):
 def test_the_public_names_are_these():
     assert set(ticker_client.__all__) == {
         *("AsyncSubscriber", "Depth", "DepthLevel", "Event", "Gap", "GapSeen", "Ignored", "Lost", "Message", "Ohlc"),
+        *("AsyncReplay", "OLDEST", "Replay", "StreamAbsentError", "Trimmed"),
         *("Row", "SCHEMA_VERSION", "Snapshot", "Source", "Subscriber", "TickStream", "Undecodable", "Update"),
         *("decode_gap", "decode_message", "decode_row", "latest"),
         *("fence_key", "gaps_key", "last_values_key", "numbers_key", "stream_key"),
     }
+
+
+def test_a_resumed_stream_gives_out_what_was_missed_once_and_no_snapshot():
+    stream = a_stream()
+    stream.message(CHANNEL, a_message(1, a_row(price=1)))
+    stream.subscribed(CHANNEL)
+    waiting = stream.message(CHANNEL, a_message(4, a_row(price=4)))
+
+    events = stream.resume(CHANNEL, [a_message(seq, a_row(price=seq)) for seq in (2, 3, 4)])
+    events += stream.message(CHANNEL, a_message(5, a_row(price=5)))
+
+    assert waiting == []
+    assert prices(events) == [2, 3, 4, 5]
+    assert all(isinstance(event, Update) for event in events)
+
+
+def test_what_a_resumed_stream_lacks_is_told_by_number():
+    stream = a_stream()
+    stream.message(CHANNEL, a_message(1, a_row(price=1)))
+    stream.subscribed(CHANNEL)
+
+    events = stream.resume(CHANNEL, [a_message(4, a_row(price=4))])
+
+    assert events[0] == Lost(CHANNEL, Source(*OLD), first=2, messages=2)
+
+
+def test_known_is_what_was_given_out_or_stood_in_the_snapshot():
+    stream = TickStream()
+    assert not stream.heard(CHANNEL)
+    stream.subscribed(CHANNEL)
+    stream.snapshot(CHANNEL, {}, {"pool.acc1": json.dumps({"process": OLD[1], "epoch": OLD[2], "seq": 7})})
+
+    assert stream.heard(CHANNEL)
+    assert [stream.knows(CHANNEL, a_message(seq)) for seq in (6, 7, 8)] == [True, True, False]
+    assert not stream.knows(CHANNEL, a_message(1, source=NEW))
+    assert not stream.knows(CHANNEL, b"junk")
 
 
 def test_the_example_draws_calls_left_and_puts_right(load_example):
