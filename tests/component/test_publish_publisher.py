@@ -31,7 +31,8 @@ from ticker_crds import Role
 from ticker_shard.publish.breaker import BreakerState
 from ticker_shard.publish.handover import Phase
 from ticker_shard.publish.limits import MS_NS
-from ticker_shard.publish.publisher import Holdings, OtherHolder, RedisPublisher
+from ticker_shard.publish.publisher import RedisPublisher
+from ticker_shard.publish.standing import Holdings, OtherHolder
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.rows import Word
 

@@ -26,7 +26,7 @@ from ticker_shard.publish.backpressure import BackpressureSettings, Level
 from ticker_shard.publish.breaker import BreakerState
 from ticker_shard.publish.handover import Phase
 from ticker_shard.publish.limits import SECOND_NS, Timing
-from ticker_shard.publish.publisher import Holdings
+from ticker_shard.publish.standing import Holdings
 from ticker_shard.ticks.rows import Word
 
 INSTRUMENTS = 250

@@ -22,7 +22,7 @@ from ticker_shard.publish.breaker import BreakerState
 from ticker_shard.publish.door import RedisTroubleError
 from ticker_shard.publish.doors import open_door
 from ticker_shard.publish.fence import TroubleKind
-from ticker_shard.publish.publisher import Holdings
+from ticker_shard.publish.standing import Holdings
 
 INSTRUMENTS = 50
 LONG_S = 60

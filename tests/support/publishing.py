@@ -16,7 +16,8 @@ from tests.support.ticks import CHANNEL, NewestRows, some_rows
 from ticker_client import Message, decode_message, decode_row, last_values_key
 from ticker_shard.publish.handover import Phase
 from ticker_shard.publish.limits import MS_NS, Timing
-from ticker_shard.publish.publisher import Holdings, RedisPublisher
+from ticker_shard.publish.publisher import RedisPublisher
+from ticker_shard.publish.standing import Holdings
 from ticker_shard.ticks.instruments import InstrumentTable
 
 QUICK = Timing(

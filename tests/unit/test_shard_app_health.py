@@ -7,7 +7,7 @@ import pytest
 from ticker_shard.app.health import LiveHolder, live_holder, readiness
 from ticker_shard.assignment import LeaseState
 from ticker_shard.publish.handover import Phase
-from ticker_shard.publish.publisher import OtherHolder
+from ticker_shard.publish.standing import OtherHolder
 
 
 @pytest.mark.parametrize("phase", [Phase.STANDBY, Phase.ACTIVE])

@@ -20,7 +20,7 @@ from ticker_shard.feed import FeedSettings, FeedStatus, SessionState, SocketStat
 from ticker_shard.publish.handover import Phase
 from ticker_shard.publish.latency import Latency
 from ticker_shard.publish.ledger import Ledger
-from ticker_shard.publish.publisher import Holdings, OtherHolder
+from ticker_shard.publish.standing import Holdings, OtherHolder
 from ticker_shard.ticks.instruments import build_instruments
 
 S = 1_000_000_000

@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from ticker_shard.assignment import LeaseState
 from ticker_shard.publish.handover import Phase
-from ticker_shard.publish.publisher import OtherHolder
+from ticker_shard.publish.standing import OtherHolder
 
 
 class LiveHolder(StrEnum):

@@ -41,7 +41,8 @@ from ticker_shard.publish.breaker import BreakerSettings
 from ticker_shard.publish.encode import make_encoders
 from ticker_shard.publish.gaps import Hole
 from ticker_shard.publish.limits import MS_NS, TIMING
-from ticker_shard.publish.publisher import Holdings, RedisPublisher
+from ticker_shard.publish.publisher import RedisPublisher
+from ticker_shard.publish.standing import Holdings
 from ticker_shard.ticks.engine import Engine, load_market, load_pricer
 from ticker_shard.ticks.greeks import GreeksCalculator
 from ticker_shard.ticks.instruments import InstrumentTable, build_instruments

@@ -26,7 +26,7 @@ from ticker_shard.feed import FeedStatus, SessionState
 from ticker_shard.publish.fence import CONFIGURATION, LOCAL, TroubleKind
 from ticker_shard.publish.latency import Latency
 from ticker_shard.publish.ledger import Ledger
-from ticker_shard.publish.publisher import Holdings
+from ticker_shard.publish.standing import Holdings
 from ticker_shard.ticks.instruments import InstrumentTable
 
 

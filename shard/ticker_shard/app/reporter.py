@@ -24,7 +24,7 @@ from ticker_shard.assignment.voice import RENEW_S, SPEAK_S, Held, VoiceMove, dec
 from ticker_shard.publish.handover import Phase
 from ticker_shard.publish.latency import Latency
 from ticker_shard.publish.ledger import Ledger
-from ticker_shard.publish.publisher import OtherHolder
+from ticker_shard.publish.standing import OtherHolder
 
 log = logging.getLogger(__name__)
 

@@ -44,7 +44,7 @@ from ticker_shard.assignment import (
 from ticker_shard.assignment.voice import Held
 from ticker_shard.feed import Credentials
 from ticker_shard.publish.backpressure import Level
-from ticker_shard.publish.publisher import Holdings
+from ticker_shard.publish.standing import Holdings
 
 log = logging.getLogger(__name__)
 

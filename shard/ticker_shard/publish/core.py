@@ -40,9 +40,10 @@ from ticker_shard.publish.limits import (
     SETTLING_REPEAT_NS,
     Timing,
 )
-from ticker_shard.publish.outbox import Outbox, Parcel
+from ticker_shard.publish.outbox import Outbox
 from ticker_shard.publish.rehearsal import Rehearsal
 from ticker_shard.publish.roster import Roster, mask_of
+from ticker_shard.publish.settling import settle_parcel
 from ticker_shard.publish.sweep import page_due, settle_page
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.rows import Slots, TickRows
@@ -342,48 +343,22 @@ class PublisherCore:
     def _settle_call(
         self, name: str, call: fence.Call, answer: Answer, *, sent_ns: int, now_ns: int, wall_ns: int
     ) -> None:
-        outbox = self._outboxes[name]
+        outbox, known_before = self._outboxes[name], self.handover.acknowledged_n(name)
         parcel = outbox.sent.pop(call.n)
-        known_before = self.handover.acknowledged_n(name)
         # An earlier call of this pipeline was fenced: none behind it can be accepted, answered or not.
         over = self.handover.epoch(name) != parcel.mark.epoch
         effect = self.handover.call_answered(parcel.mark, answer)
-        match answer:
-            case fence.Accepted(previous_n, run_n):
-                rewound = known_before is None or previous_n < known_before
-                outbox.settle_unanswered(known_n=None if rewound else previous_n, run_n=run_n, ledger=self.ledger)
-                self._count_accepted(name, outbox, parcel, now_ns=now_ns, wall_ns=wall_ns)
-            case _ if over or isinstance(answer, fence.Fenced):
-                self.ledger.superseded += parcel.fresh
-                self.ledger.lost_messages += parcel.numbered
-                self.ledger.lost_gaps += len(parcel.gaps)
-            case fence.Unanswered():
-                outbox.keep_unanswered(parcel, ledger=self.ledger)
-                outbox.keep_for_later(parcel)
-            case _:
-                cause = DropCause.REFUSED if isinstance(answer, fence.Refused) else DropCause.LOST
-                self.ledger.drop(cause, parcel.fresh)
-                self.ledger.lost_messages += parcel.numbered
-                outbox.keep_for_later(parcel)
+        settle_parcel(parcel, answer, outbox=outbox, known_before=known_before, over=over, ledger=self.ledger)
+        if isinstance(answer, fence.Accepted):
+            if parcel.fresh:
+                self.latency.record(parcel.fresh_ns, acknowledged_ns=wall_ns)
+            self.duties.accepted(name, parcel.slots, revision=parcel.revision)
+            self.holes.accepted(name, now_ns=now_ns, wall_ns=wall_ns)
+        else:
+            outbox.behind(since_ns=sent_ns)
         if isinstance(answer, fence.Refused) and fence.trouble_of_redis(answer) is None:
             outbox.refused(answer.trouble, now_ns=now_ns)
-        if not isinstance(answer, fence.Accepted):
-            outbox.behind(since_ns=sent_ns)
         self._apply(name, effect)
-
-    def _count_accepted(self, name: str, outbox: Outbox, parcel: Parcel, *, now_ns: int, wall_ns: int) -> None:
-        self.ledger.published += parcel.fresh
-        self.ledger.repeated += parcel.repeated
-        self.ledger.messages += parcel.numbered
-        for gap in parcel.gaps:
-            self.ledger.declare(gap.cause, instrument_ns=gap.instruments * (gap.end_ns - gap.start_ns))
-        if parcel.numbered:
-            outbox.recovered()  # a beat alone proves nothing: it touches the fence record only
-        outbox.told_holes = parcel.holes or outbox.told_holes
-        if parcel.fresh:
-            self.latency.record(parcel.fresh_ns, acknowledged_ns=wall_ns)
-        self.duties.accepted(name, parcel.slots, revision=parcel.revision)
-        self.holes.accepted(name, now_ns=now_ns, wall_ns=wall_ns)
 
     def _unheard_ns(self, name: str, *, now_ns: int) -> int | None:
         """For how long nobody was known to publish, by another's record or by an own call; `None`: since ever."""

@@ -1,11 +1,12 @@
 """The room's door: rows in, fenced and accounted messages out.
 
-`RedisPublisher` is the shell around `PublisherCore`: it has the clocks, the connection and the one loop, and no
-rule. A turn of the loop lets time pass, connects if it must (as the breaker allows), plans a round, carries it to
-Redis in one pipeline, and hands the answers back. Each call leaves as soon as it is encoded, so within a round Redis
-and this process work at the same time. There is one connection and one round at a time, so calls leave
-in order, and a broken connection is one event that voids everything at once. A frame that is complete while the loop
-sleeps does not wait for its turn: its round is planned and written in `flush_hint`, and the loop collects the answers.
+`RedisPublisher` is the shell around `PublisherCore`: it has the clocks, the connection and the one loop, and no rule;
+what can be read of it is in `standing`. A turn of the loop lets time pass, connects if it must (as the breaker
+allows), plans a round, carries it to Redis in one pipeline, and hands the answers back. Each call leaves as soon as
+it is encoded, so within a round Redis and this process work at the same time. There is one connection and one round
+at a time, so calls leave in order, and a broken connection is one event that voids everything at once. A frame that
+is complete while the loop sleeps does not wait for its turn: its round is planned and written in `flush_hint`, and
+the loop collects the answers.
 
 While Redis is away rows are kept, the newest per instrument; `offer` never waits for anything.
 """
@@ -18,11 +19,10 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from enum import StrEnum
 from typing import Final, NamedTuple
 
 from ticker_crds import Encoding
-from ticker_shard.publish.backpressure import BackpressureMonitor, BackpressureSettings, Level
+from ticker_shard.publish.backpressure import BackpressureSettings, Level
 from ticker_shard.publish.backpressure_log import LevelLog
 from ticker_shard.publish.breaker import REDIS, BreakerSettings, BreakerState, CircuitBreaker, Outcome
 from ticker_shard.publish.calls import NewestValues
@@ -30,12 +30,11 @@ from ticker_shard.publish.core import PublisherCore
 from ticker_shard.publish.door import RedisTroubleError
 from ticker_shard.publish.doors import AnyDoor, open_door
 from ticker_shard.publish.encode import Encoder
-from ticker_shard.publish.fence import CONFIGURATION, Request, Trouble, Unanswered, trouble_of_redis
+from ticker_shard.publish.fence import CONFIGURATION, Request, Unanswered, trouble_of_redis
 from ticker_shard.publish.gaps import Hole
 from ticker_shard.publish.handover import Phase
-from ticker_shard.publish.latency import Latency
-from ticker_shard.publish.ledger import Ledger
 from ticker_shard.publish.limits import SECOND_NS, TIMING, Timing
+from ticker_shard.publish.standing import Standing
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.rows import Slots, TickRows
 
@@ -46,23 +45,6 @@ DRAIN_DEADLINE_S: Final = TIMING.drain_deadline_ns / SECOND_NS
 _log = logging.getLogger(__name__)
 
 
-class Holdings(StrEnum):
-    """Which channels this process holds; an account without channels counts as all."""
-
-    NONE = "none"
-    SOME = "some"  # the first by name is not among them
-    FIRST = "first"  # the first by name, but not all
-    ALL = "all"
-
-
-class OtherHolder(StrEnum):
-    """What is known of another process that holds a channel of this account."""
-
-    UNKNOWN = "unknown"  # the records could not be read, or not for a whole window yet
-    NONE = "none"  # every record is missing, free, silent or ours
-    ALIVE = "alive"  # its record moves
-
-
 class _Round(NamedTuple):
     """Requests on their way, and since when."""
 
@@ -70,7 +52,7 @@ class _Round(NamedTuple):
     sent_ns: int
 
 
-class RedisPublisher:
+class RedisPublisher(Standing):
     """Publishes one account's rows, for as long as this process holds the account's channels.
 
     Parameters
@@ -125,7 +107,7 @@ class RedisPublisher:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         timing = replace(timing, drain_deadline_ns=int(drain_deadline_s * SECOND_NS))
-        self._core = PublisherCore(
+        core = PublisherCore(
             shard=shard,
             process=process,
             newest=newest,
@@ -137,12 +119,12 @@ class RedisPublisher:
             stream_max=stream_max,
             backpressure=backpressure,
         )
+        super().__init__(core, monotonic_ns=monotonic_ns)
         self.breaker = CircuitBreaker(jitter=jitter, settings=breaker)
         self._level_log = LevelLog(self.backpressure, shard=shard)
         self._redis_url, self._shard, self._timing, self._on_change = redis_url, shard, timing, on_change
-        self._monotonic_ns, self._wall_ns = monotonic_ns, wall_ns
+        self._wall_ns = wall_ns
         self._wake = asyncio.Event()
-        self._door: AnyDoor | None = None
         self._idle: AnyDoor | None = None  # while the loop sleeps with nothing outstanding and nothing else to do
         self._posted: _Round | None = None  # on its way already
         self._permission_due_ns = 0
@@ -205,94 +187,6 @@ class RedisPublisher:
         """The URL is another one now: use it from the next round on."""
         self._url_changed = True
         self._wake.set()
-
-    # -- what is so
-
-    @property
-    def ledger(self) -> Ledger:
-        """The books."""
-        return self._core.ledger
-
-    @property
-    def latency(self) -> Latency:
-        """Frame received → publish acknowledged."""
-        return self._core.latency
-
-    @property
-    def acknowledged(self) -> int:
-        """The table revision whose publishing duties are done (barrier, first values, rewrites); 0 before any."""
-        return self._core.acknowledged()
-
-    @property
-    def state(self) -> Phase:
-        """Warming, standby, active or gone."""
-        return self._core.handover.phase
-
-    @property
-    def leaving(self) -> bool:
-        """Whether this process offers its channels: after SIGTERM, or without feed."""
-        return self._core.handover.leaving
-
-    @property
-    def holdings(self) -> Holdings:
-        """Which channels are held."""
-        channels = self._core.handover.channels
-        held = [channel for channel in channels if self._core.handover.holds(channel)]
-        if len(held) == len(channels):
-            return Holdings.ALL
-        if not held:
-            return Holdings.NONE
-        return Holdings.FIRST if held[0] == channels[0] else Holdings.SOME
-
-    @property
-    def other_holder(self) -> OtherHolder:
-        """Whether another process is known to publish for this account; readiness asks."""
-        alive = self._core.handover.other_holder(now_ns=self._monotonic_ns())
-        if alive is None:
-            return OtherHolder.UNKNOWN
-        return OtherHolder.ALIVE if alive else OtherHolder.NONE
-
-    @property
-    def epoch(self) -> int | None:
-        """The first channel's epoch, for display; `None` while it is not held."""
-        channels = self._core.handover.channels
-        return self._core.handover.epoch(channels[0]) if channels else None
-
-    @property
-    def backpressure(self) -> BackpressureMonitor:
-        """How much gives way, because ticks come faster than Redis takes them."""
-        return self._core.relief.monitor
-
-    @property
-    def is_repeating(self) -> bool:
-        """Whether rows that are to be published once more still wait: whoever refreshes many waits for these."""
-        return self._core.is_repeating()
-
-    @property
-    def trouble(self) -> str | None:
-        """What Redis refuses, or why it cannot be reached, in words without secrets; `None` when healthy."""
-        return None if self._trouble is None else self._trouble.text
-
-    @property
-    def _trouble(self) -> Trouble | None:
-        refused = self._core.refused_channels
-        local = (Trouble(why.kind, f"channel {name}: {why.message}") for name, why in sorted(refused.items()))
-        return self._core.trouble or self._core.rehearsal.forbidden or next(local, None)
-
-    @property
-    def usable(self) -> bool:
-        """Whether Redis as a whole works; a channel that it refuses says nothing against it."""
-        return self._core.trouble is None and self._core.rehearsal.forbidden is None
-
-    @property
-    def refused_channels(self) -> int:
-        """How many channels Redis refuses although it works; the others go on."""
-        return len(self._core.refused_channels)
-
-    @property
-    def connected(self) -> bool:
-        """Whether there is a connection to Redis."""
-        return self._door is not None
 
     # -- the loop
 
