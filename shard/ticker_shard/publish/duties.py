@@ -36,6 +36,7 @@ class Duties:
         self._table: InstrumentTable | None = None
         self._done = 0
         self._values: dict[str, NDArray[np.int64]] = {}  # by slot: the revision since when a value is owed; 0 = none
+        self._owing: set[str] = set()  # channels in which any value is owed: nearly always none, and asked every round
         self._barriers: dict[str, int] = {}  # the revision since when one is owed
 
     def configure(self, table: InstrumentTable) -> dict[str, Slots]:
@@ -64,16 +65,19 @@ class Duties:
                 self._barriers.update(dict.fromkeys(row.channels, table.revision))
         self._barriers = {channel: since for channel, since in self._barriers.items() if channel in table.members}
         self._values, self._table = values, table
+        self._owing = {channel for channel, since in values.items() if since.any()}
         return owed
 
     def accepted(self, channel: str, slots: Slots, *, revision: int) -> None:
         """Redis accepted a call in `channel`, made under `revision`, with values of `slots`."""
         if self._barriers.get(channel, revision + 1) <= revision:
             del self._barriers[channel]
-        since = self._values.get(channel)
-        if since is not None and len(slots):
+        if channel in self._owing and len(slots):
+            since = self._values[channel]
             known = slots[slots < len(since)]
             since[known[since[known] <= revision]] = 0
+            if not since.any():
+                self._owing.discard(channel)
 
     def done(self, *, have_value: Callable[[Slots], Slots]) -> int:
         """The highest revision with nothing owed.
@@ -86,7 +90,7 @@ class Duties:
         if self._table is None:
             return 0
         owing = bool(self._barriers) or any(
-            len(have_value(np.flatnonzero(since).astype(np.int32))) for since in self._values.values() if since.any()
+            len(have_value(np.flatnonzero(self._values[channel]).astype(np.int32))) for channel in sorted(self._owing)
         )
         if not owing:
             self._done = self._table.revision

@@ -96,7 +96,7 @@ class MsgpackEncoder:
         """One message; ``gaps`` is there only when there are some."""
         layout = layout_of(rows)
         packed = pack_rows(rows, book=book, layout=layout)
-        symbols = b"\n".join([book.encoded[slot] for slot in rows.slot.tolist()])
+        symbols = b"\n".join(map(book.encoded.__getitem__, rows.slot.tolist()))
         envelope = {
             "v": SCHEMA_VERSION,
             "shard": head.shard,
@@ -107,7 +107,7 @@ class MsgpackEncoder:
             "sent_at": iso_utc(head.sent_ns),
             **({"gaps": [orjson.loads(gap) for gap in gaps]} if gaps else {}),
             "layout": layout,
-            "rows": packed.tobytes(),
+            "rows": packed.reshape(-1).data,
             "symbols": symbols,
         }
         message = ormsgpack.packb(envelope)
@@ -122,7 +122,7 @@ def _rows_at(
     """The rows that stand in `message` from `at` on."""
     if not len(rows):
         return NO_ROWS
-    fields = b"".join([book.fields[slot] for slot in rows.slot.tolist()])
+    fields = b"".join(map(book.fields.__getitem__, rows.slot.tolist()))
     return CallRows(message, len(rows), fields, at, between, ormsgpack.packb(sizes))
 
 

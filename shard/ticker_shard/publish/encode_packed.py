@@ -13,6 +13,8 @@ from ticker_shard.publish.symbols import SymbolBook
 from ticker_shard.ticks.rows import GREEKS, WORDS, PacketKind, PricingOutcome, TickRows, Word
 
 _HEAD_WORDS = 4
+# As plain numbers: to look a member of an enumeration up, and to compare an array with it, costs a microsecond each.
+_FULL, _NOT_ASKED, _DEPTH = int(PacketKind.FULL), int(PricingOutcome.NOT_ASKED), int(Word.DEPTH)
 assert (_HEAD_WORDS + Word.DEPTH) * 4 == DEPTH_AT, "a row's words are the layout's, in the same order"
 assert sys.byteorder == "little", "words and Greeks are copied as they lie in memory"
 
@@ -20,9 +22,9 @@ assert sys.byteorder == "little", "words and Greeks are copied as they lie in me
 def layout_of(rows: TickRows) -> int:
     """The one layout that has room for each of these rows."""
     layout = VERSION_BITS
-    if (rows.kind == PacketKind.FULL).any():
+    if (rows.kind == _FULL).any():
         layout |= WITH_DEPTH
-    if (rows.outcome != PricingOutcome.NOT_ASKED).any():
+    if (rows.outcome != _NOT_ASKED).any():
         layout |= WITH_GREEKS
     return layout
 
@@ -33,7 +35,7 @@ def pack_rows(rows: TickRows, *, book: SymbolBook, layout: int) -> NDArray[np.ui
     packed["layout"], packed["kind"], packed["outcome"] = layout, rows.kind, rows.outcome
     packed["flags"] = book.settling[rows.slot] * np.uint8(SETTLING)
     packed["divisor"], packed["received_ns"] = book.divisor[rows.slot], rows.received_ns
-    count = WORDS if layout & WITH_DEPTH else int(Word.DEPTH)
+    count = WORDS if layout & WITH_DEPTH else _DEPTH
     size = packed.itemsize
     words = packed.view(np.uint32).reshape(-1, size // 4)
     words[:, _HEAD_WORDS : _HEAD_WORDS + count] = rows.words[:, :count]
