@@ -187,6 +187,41 @@ async def test_the_fourth_socket_of_a_key_is_refused_with_429(sim: SimulatorProc
     assert not fourth.of("connect")
 
 
+def test_accepted_and_dropped_it_comes_back_until_it_may_stay(sim: SimulatorProcess, start: StartProbe) -> None:
+    sim.control.fault("accept_then_drop", api_key="simkey6", how="close", count=1)
+    sim.control.fault("accept_then_drop", api_key="simkey6", how="reset", count=1)
+
+    probe = start(key=6, modes={"ltp": [SBIN]})
+    probe.wait(lambda: probe.last(), "a tick")
+
+    assert len(probe.of("connect")) == 3
+    assert sorted(one["code"] for one in probe.of("close")) == [1001, 1006]
+
+
+def test_refused_with_429_it_comes_back_and_is_let_in(sim: SimulatorProcess, start: StartProbe) -> None:
+    sim.control.fault("refuse_upgrade", api_key="simkey7", status=429, count=1)
+
+    probe = start(key=7, modes={"ltp": [SBIN]})
+    probe.wait(lambda: probe.last(), "a tick")
+
+    assert "429" in probe.of("error")[0]["reason"]
+    assert len(probe.of("connect")) == 1
+
+
+async def test_the_oldest_socket_is_displaced_by_one_too_many_and_that_one_streams(
+    sim: SimulatorProcess, start: StartProbe
+) -> None:
+    oldest = start(key=8, modes={"ltp": [SBIN]})
+    await asyncio.to_thread(oldest.wait, oldest.last, "a tick")
+    async with connect(sim, key=8), connect(sim, key=8):
+        sim.control.fault("kick_oldest", api_key="simkey8", how="close", count=1)
+        newest = start(key=8, modes={"ltp": [SBIN]})
+        await asyncio.to_thread(newest.wait, newest.last, "a tick of the newest")
+        await asyncio.to_thread(oldest.wait, lambda: oldest.of("close"), "the oldest is thrown out")
+
+    assert not newest.of("error")
+
+
 def test_a_revoked_token_spares_the_open_socket_only(sim: SimulatorProcess, start: StartProbe) -> None:
     probe = start(key=5, modes={"ltp": [SBIN]})
     probe.wait(lambda: probe.last(), "a tick")
