@@ -104,8 +104,8 @@ async def reader(redis_url: str, request: pytest.FixtureRequest) -> AsyncIterato
     """Makes a reader and its events, of either kind, in either protocol."""
     protocol = 3 if "3" in request.param else 2
     # Without retries of redis-py's own: a broken connection is the reader's to mend.
-    asynchronous = aioredis.Redis.from_url(redis_url, protocol=protocol, retry=None)
-    synchronous = redis.Redis.from_url(redis_url, protocol=protocol, retry=None)
+    asynchronous = aioredis.Redis.from_url(redis_url, protocol=protocol, retry=None, client_name="reader")
+    synchronous = redis.Redis.from_url(redis_url, protocol=protocol, retry=None, client_name="reader")
 
     made: list[Any] = []
 
@@ -184,7 +184,9 @@ async def test_a_broken_connection_leaves_no_hole_and_gives_nothing_twice(client
     _, events = reader()
     found = await take(events, 100)
     for _ in range(3):
-        client.client_kill_filter(_type="normal", skipme=True)
+        for one in client.client_list():
+            if one["name"] == "reader":
+                client.client_kill_filter(_id=one["id"])
         found += await take(events, 100)
 
     assert prices(found) == list(range(1, 401))
