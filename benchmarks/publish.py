@@ -9,7 +9,8 @@ Beside it, what the contract costs Redis. The fence alone stands against a plain
 packed by hand with eight outstanding: Redis's Lua hashes every byte of every argument, about a nanosecond each, so the
 larger the payload, the more the fence costs beside a PUBLISH, which only copies it. And another client sends one PING
 after the other until a call of the largest size is answered; its longest wait is the call's. The median over calls is
-told, beside the longest of as many PINGs on a quiet server.
+told, beside the longest of as many PINGs on a quiet server. Last, what it costs to append each message to the
+channel's durable stream as well.
 """
 
 from __future__ import annotations
@@ -56,17 +57,19 @@ OUTSTANDING: Final = 8
 WAITING_ROWS_MAX: Final = 3_000  # and no more rows than a queue keeps without conflating
 PAUSE_S: Final = 0.001  # how often the feed looks whether it may go on
 FENCED_ROWS: Final = 100
+DURABLE_MESSAGES: Final = 500
 BATCHES: Final = (100, 200, ROUND_ROWS_MAX)  # the last: what piles up while a round is under way, in several calls
 JSON, MSGPACK = Encoding.JSON, Encoding.MSGPACK
 
 
 def results(*, quick: bool = False) -> list[Result]:
-    """7a to 7d: the contract in both encodings, the fence alone, and the wait of others."""
+    """7a to 7e: the contract in both encodings, the fence alone, the wait of others, the durable stream."""
     rounds = 3 if quick else 7
     with redis_server() as server:
         found = [result for batch in BATCHES for result in _contract(server, batch, rounds=rounds)]
         found += [_fence_alone(server, kind, rounds=rounds) for kind in (PacketKind.QUOTE, PacketKind.FULL)]
         found += [_wait(server, encoding, calls=50 if quick else 200) for encoding in (MSGPACK, JSON)]
+        found += [_durable(server, encoding, rounds=rounds) for encoding in (MSGPACK, JSON)]
     return found
 
 
@@ -320,6 +323,20 @@ def _load_scripts(server: RedisServer, wire: Wire) -> None:
         wire.reply()
 
 
+def _rate(wire: Wire, make: Callable[[], bytes], *, groups: int = 250) -> Callable[[], float]:
+    """Measures requests a second, so many of them outstanding."""
+
+    def measure() -> float:
+        started = time.perf_counter()
+        for _ in range(groups):
+            wire.send(b"".join([make() for _ in range(OUTSTANDING)]))
+            for _ in range(OUTSTANDING):
+                wire.reply()
+        return groups * OUTSTANDING / (time.perf_counter() - started)
+
+    return measure
+
+
 def _fence_alone(server: RedisServer, kind: PacketKind, *, rounds: int) -> Result:
     wire = Wire(server)
     _load_scripts(server, wire)
@@ -327,20 +344,8 @@ def _fence_alone(server: RedisServer, kind: PacketKind, *, rounds: int) -> Resul
     caller.template = replace(caller.template, rows=NO_ROWS)
     publish = pack("PUBLISH", caller.template.channel, caller.template.message)
     with drain(server, caller.template.channel, encoding="msgpack"):
-
-        def rate(make: Callable[[], bytes]) -> Callable[[], float]:
-            def measure() -> float:
-                groups = 250
-                started = time.perf_counter()
-                for _ in range(groups):
-                    wire.send(b"".join([make() for _ in range(OUTSTANDING)]))
-                    for _ in range(OUTSTANDING):
-                        wire.reply()
-                return groups * OUTSTANDING / (time.perf_counter() - started)
-
-            return measure
-
-        shown = interleave({"fence": rate(caller.next), "plain": rate(lambda: publish)}, rounds=rounds)
+        measured = {"fence": _rate(wire, caller.next), "plain": _rate(wire, lambda: publish)}
+        shown = interleave(measured, rounds=rounds)
     wire.socket.close()
     return Result(
         name=f"fence alone, messages of {len(caller.template.message) / 1_000:.0f} kB ({FENCED_ROWS} rows, "
@@ -389,4 +394,32 @@ def _wait(server: RedisServer, encoding: Encoding, *, calls: int) -> Result:
         peer=f"quiet server: {statistics.median(quiet):.2f} ms",
         goal=at_most(1, "ms"),
         gate=at_most(1.5 if encoding is MSGPACK else 3, "ms"),
+    )
+
+
+def _durable(server: RedisServer, encoding: Encoding, *, rounds: int) -> Result:
+    wire = Wire(server)
+    _load_scripts(server, wire)
+    rows = CALL_ROWS_MAX if encoding is JSON else PACKED_CALL_ROWS_MAX
+    caller = _caller(server, wire, encoding, rows=rows, account=f"durable-{encoding.value}")
+    without, kept = caller.template, replace(caller.template, stream_max=DURABLE_MESSAGES)
+
+    def calls(template: fence.Call) -> Callable[[], float]:
+        measure = _rate(wire, caller.next, groups=25)
+
+        def measured() -> float:
+            caller.template = template
+            return measure()
+
+        return measured
+
+    with drain(server, without.channel, encoding=encoding.value):
+        shown = interleave({"stream": calls(kept), "none": calls(without)}, rounds=rounds)
+    wire.socket.close()
+    return Result(
+        name=f"calls of {rows} rows, kept in the durable stream too, {encoding.value}, {OUTSTANDING} outstanding",
+        value=shown.median("stream"),
+        unit="calls/s",
+        peer=f"without the stream: {shown.median('none'):,.0f}/s",
+        ratio=shown.ratio("stream", "none"),
     )
