@@ -60,7 +60,7 @@ class StreamAbsentError(LookupError):
         self.channel = channel
         super().__init__(
             f"{channel}: there is no stream {stream_key(channel)}: no shard that publishes it has stream_max above 0 "
-            "(TICKERSHARD_SHARD_STREAM_MAX), or nothing was published yet"
+            "(chart: shards.streamMax; one process: TICKERSHARD_SHARD_STREAM_MAX), or nothing was published yet"
         )
 
 

@@ -86,6 +86,7 @@ def test_its_defaults_are_the_programs_own(monkeypatch: pytest.MonkeyPatch) -> N
             "dividend_yield",
             "underlying_stale_s",
             "reprice_ms",
+            "stream_max",
         )
     }
     for name, field in OperatorSettings.model_fields.items():

@@ -134,6 +134,7 @@ def test_the_command_line_is_one_that_the_shard_takes(monkeypatch: pytest.Monkey
         dividend_yield=0.01,
         underlying_stale_s=30.0,
         reprice_ms=0,
+        stream_max=500,
     )
     verb, *flags = container_of(rendered(an_account("acc1", sockets=2), knobs))["args"]
     given_flags = dict(flag.removeprefix("--").split("=", 1) for flag in flags)
@@ -146,6 +147,7 @@ def test_the_command_line_is_one_that_the_shard_takes(monkeypatch: pytest.Monkey
     assert (settings.mute_ms, settings.market_hours) == (9_000, "never")
     pricing = (settings.rate, settings.dividend_yield, settings.underlying_stale_s, settings.reprice_ms)
     assert pricing == (0.07, 0.01, 30.0, 0)
+    assert settings.stream_max == 500
 
 
 def test_no_secret_and_no_address_of_redis_is_rendered() -> None:

@@ -33,6 +33,7 @@ shard_rate: {{ $shards.rate | toString | quote }}
 shard_dividend_yield: {{ $shards.dividendYield | toString | quote }}
 shard_underlying_stale_s: {{ $shards.underlyingStaleS | toString | quote }}
 shard_reprice_ms: {{ $shards.repriceMs | int | quote }}
+shard_stream_max: {{ $shards.streamMax | int | quote }}
 shard_drain_deadline_s: {{ $shards.drainDeadlineS | int | quote }}
 shard_log_level: {{ $shards.logLevel | quote }}
 shard_resources: {{ $shards.resources | toJson | quote }}

@@ -104,6 +104,12 @@ class OperatorSettings(ProgramSettings):
     shard_reprice_ms: int | None = Field(
         None, description="An option follows its underlying at the latest after this time; 0 = off.", ge=0, le=60_000
     )
+    shard_stream_max: int | None = Field(
+        None,
+        description="Messages that each channel's stream keeps, for replay; 0 = there is none.",
+        ge=0,
+        le=1_000_000,
+    )
     shard_drain_deadline_s: int = Field(90, description="A shard waits so long for its successor.", ge=0, le=600)
     shard_log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Of the shards.")
     rollout_deadline_s: int = Field(600, description="A roll-out that takes longer is stalled.", ge=30, le=86_400)
@@ -197,6 +203,7 @@ class OperatorSettings(ProgramSettings):
             dividend_yield=self.shard_dividend_yield,
             underlying_stale_s=self.shard_underlying_stale_s,
             reprice_ms=self.shard_reprice_ms,
+            stream_max=self.shard_stream_max,
             drain_deadline_s=self.shard_drain_deadline_s,
             log_level=self.shard_log_level,
             rollout_deadline_s=self.rollout_deadline_s,

@@ -28,7 +28,7 @@ class ShardKnobs:
     redis_secret
         Secret whose key ``url`` is mounted.
     prefix, window_ms, ticks_max, silence_ms, mute_ms, market_hours, confirm_after_s, drain_deadline_s, log_level,
-    rate, dividend_yield, underlying_stale_s, reprice_ms
+    rate, dividend_yield, underlying_stale_s, reprice_ms, stream_max
         Settings of ``tickershard shard``; `None` leaves the program's default.
     rollout_deadline_s
         A roll-out that takes longer is stalled.
@@ -53,6 +53,7 @@ class ShardKnobs:
     dividend_yield: float | None = None
     underlying_stale_s: float | None = None
     reprice_ms: int | None = None
+    stream_max: int | None = None
     drain_deadline_s: int = 90
     log_level: str = "info"
     rollout_deadline_s: int = 600
@@ -72,6 +73,7 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
     "mute_ms": (int, type(None)), "market_hours": (str, type(None)),
     "rate": (int, float, type(None)), "dividend_yield": (int, float, type(None)),
     "underlying_stale_s": (int, float, type(None)), "reprice_ms": (int, type(None)),
+    "stream_max": (int, type(None)),
     "confirm_after_s": (int, float, type(None)), "drain_deadline_s": (int,), "rollout_deadline_s": (int,),
     "resources": (dict,), "pod_labels": (dict,), "pod_annotations": (dict,), "node_selector": (dict,),
     "affinity": (dict,), "image_pull_secrets": (list,), "tolerations": (list,),

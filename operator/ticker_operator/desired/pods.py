@@ -155,6 +155,7 @@ def _args(
         "dividend-yield": knobs.dividend_yield,
         "underlying-stale-s": knobs.underlying_stale_s,
         "reprice-ms": knobs.reprice_ms,
+        "stream-max": knobs.stream_max,
         "drain-deadline-s": drain_s,
         "port": PORT,
         "log-level": knobs.log_level,
