@@ -20,7 +20,7 @@ from tests.support.delivery.measure import measure
 from ticker_sim.faults import parse_fault
 
 SEEDS = st.integers(0, 2**32)
-SIMULATORS_OWN = {choice.kind for choice in FEED} - {"refuse", "token_dead"}
+SIMULATORS_OWN = {choice.kind for choice in FEED} - {"refuse", "refuse_429", "token_dead"}
 
 
 @given(SEEDS, st.floats(20, 600))
@@ -83,6 +83,8 @@ def test_the_last_line_is_one_json_object_with_everything_in_it() -> None:
     assert found["ledger"]["unbalanced"] == 0
     assert found["ledger"]["received"] > 0
     assert set(found["worst_recovery_s"]) == {"reset", "sigterm"}
+    assert all(found["median_recovery_s"][kind] <= worst for kind, worst in found["worst_recovery_s"].items())
+    assert found["declared_s"]["reset"] > 0
 
 
 def test_the_matrix_replaces_what_stands_between_its_markers_and_nothing_else(tmp_path: Path) -> None:

@@ -22,10 +22,12 @@ from tests.support.delivery.history import (
     Placement,
     Property,
     RecordSeen,
+    Sent,
     Starved,
 )
 from tests.support.delivery.intervals import uncovered
 from tests.support.delivery.measure import measure
+from tests.support.delivery.values import Versions
 
 BOUNDS = Bounds(
     fresh_ns=int(2.1 * SECOND_NS), hole_ns=int(2.1 * SECOND_NS), beat_ns=SECOND_NS, wrong_time_ns=10 * SECOND_NS
@@ -313,6 +315,23 @@ def test_a_doubtful_packet_is_neither_owed_nor_invented(seed: int) -> None:
         without_digest(replace(history, sent=doubtful), lost.token, lost.digest),
     ):
         assert check(each, BOUNDS) == []
+
+
+def test_a_version_that_was_overtaken_by_the_one_before_it_is_not_owed_but_its_successor_is() -> None:
+    instrument = clean_history(3).instruments[0]
+
+    def owed(*, doubtful: bool) -> list[int]:
+        way = [
+            *(Sent(version, MARKET, instrument.token, version, version) for version in (1, 2)),
+            Sent(3, 7, instrument.token, 2, 2),
+            Sent(4, 7, instrument.token, 1, 1, doubtful=doubtful),
+            Sent(5, MARKET, instrument.token, 3, 3),
+            Sent(6, 7, instrument.token, 3, 3),
+        ]
+        return Versions(instrument, way).known
+
+    assert owed(doubtful=True) == [3]
+    assert owed(doubtful=False) == [1, 2, 3], "only a fault of the wire excuses it"
 
 
 INTERVALS = st.builds(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from tests.support.chaos.schedule import Lane, Step
 from tests.support.delivery import bounds
-from tests.support.delivery.world import Pod, World
+from tests.support.delivery.world import RATE_LIMITED, Pod, World
 
 ACCOUNT = {Lane.FEED_1: "acc1", Lane.FEED_2: "acc2", Lane.PROCESS: "acc1"}
 PAIR_S = 30.0  # longest wait for a holder and a Ready standby before a process is hurt
@@ -88,6 +88,10 @@ class Driver:
         match step.kind:
             case "refuse":
                 self.world.refuse_feed(account=account, for_s=step.for_s)
+            case "refuse_429":
+                self.world.refuse_feed(account=account, for_s=step.for_s, status=RATE_LIMITED)
+            case "accept_then_drop":
+                self.world.accept_then_drop(account=account, for_s=step.for_s, **dict(step.fields))
             case "token_dead":
                 self.world.lose_token(account=account, for_s=step.for_s)
             case kind:  # a mute socket goes on by itself when the fault is over
@@ -114,6 +118,8 @@ class Driver:
         match step.kind:
             case "redis_paused":
                 self.world.pause_redis(for_s=step.for_s)
+            case "redis_slow":
+                self.world.slow_redis(for_s=step.for_s)
             case "redis_restarted" | "redis_restarted_empty":
                 self.world.restart_redis(down_s=step.for_s, empty=step.kind.endswith("empty"))
             case kind:

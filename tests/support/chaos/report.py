@@ -12,12 +12,15 @@ from typing import Any
 
 from tests.support.delivery.check import Judgement
 from tests.support.delivery.history import SECOND_NS, Bounds, History
-from tests.support.delivery.measure import Measured, worst
+from tests.support.delivery.measure import Measured, middle, worst
 
 BEGIN, END = "<!-- fault matrix: written by make chaos -->", "<!-- end of the fault matrix -->"
 SETTLED_S, JUDGED_S = 90.0, 180.0  # a process's memory is judged from its 90th second on, if it lived for three minutes
 GROWTH_MAX = 0.10  # of its memory, per hour
 MIB = 1 << 20
+COLUMNS = (
+    "median_detection_s", "worst_detection_s", "median_recovery_s", "worst_recovery_s", "worst_behind_s", "declared_s",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,13 @@ def summary_of(
         "outcome": judged.outcome.value,
         "violations": dict(Counter(violation.promise.value for violation in judged.violations)),
         "excused": dict(Counter(violation.promise.value for violation in judged.excused)),
+        "median_detection_s": {
+            kind: _rounded(middle(one.detected_s for one in ones)) for kind, ones in by_kind.items()
+        },
+        "median_recovery_s": {
+            kind: _rounded(middle(one.recovered_s for one in ones)) for kind, ones in by_kind.items()
+        },
+        "declared_s": {kind: _rounded(worst(one.declared_s for one in ones)) for kind, ones in by_kind.items()},
         "worst_detection_s": {kind: _rounded(worst(one.detected_s for one in ones)) for kind, ones in by_kind.items()},
         "worst_recovery_s": {kind: _rounded(worst(one.recovered_s for one in ones)) for kind, ones in by_kind.items()},
         "worst_behind_s": {kind: _rounded(worst(one.behind_s for one in ones)) for kind, ones in by_kind.items()},
@@ -118,16 +128,20 @@ def summary_of(
 
 
 def matrix(summary: Mapping[str, Any]) -> str:
-    """The fault matrix as a Markdown table, worst values of the run."""
+    """The fault matrix as a Markdown table, medians and worst values of the run."""
     lines = [
         f"Seed {summary['seed']}, {summary['seconds']:.0f} seconds, {sum(summary['faults'].values())} faults,"
-        f" {summary['rows']:,} rows given out, violations: {sum(summary['violations'].values())}.",
+        f" {summary['rows']:,} rows given out, {summary['gap_records']} gap records; violations:"
+        f" {sum(summary['violations'].values())}. Outcome: {summary['outcome']}"
+        f" (excused: {sum(summary['excused'].values())}; all processes of the path together waited"
+        f" {summary['waited_for_cpu_s']:.0f} s for a CPU).",
         "",
-        "| Fault | Times | Noticed after, at most | Right again after its end, at most | Longest behind |",
-        "| --- | ---: | ---: | ---: | ---: |",
+        "| Fault | Times | Noticed after: median | most | Right again after its end: median | most | Longest behind |"
+        " Declared, at most |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for kind, times in summary["faults"].items():
-        cells = (summary[name][kind] for name in ("worst_detection_s", "worst_recovery_s", "worst_behind_s"))
+        cells = (summary[name][kind] for name in COLUMNS)
         lines.append(f"| {kind.replace('_', ' ')} | {times} | " + " | ".join(map(_cell, cells)) + " |")
     for one in summary["memory"]:
         lines += [

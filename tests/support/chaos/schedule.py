@@ -56,6 +56,8 @@ FEED: Final = (
     Choice("duplicate_frames", 1, (2.0, 4.0)),
     Choice("out_of_order", 1, (2.0, 4.0), {"probability": (0.3,)}),
     Choice("refuse", 1.5, (1.0, 3.0)),
+    Choice("refuse_429", 0.3, (1.0, 3.0)),  # seldom: each costs the account 30 to 40 s of its feed
+    Choice("accept_then_drop", 1, (2.0, 5.0), {"after_ms": (0, 200, 800), "how": ("close", "reset")}),
     Choice("token_dead", 1, (2.0, 5.0)),
 )
 PROCESS: Final = (Choice("sigkill", 2), Choice("sigterm", 2), Choice("sigstop", 1, (10.0, 10.0)))
@@ -66,6 +68,7 @@ REDIS: Final = (
     Choice("redis_out_of_memory", 1, (1.0, 4.0)),
     Choice("redis_read_only", 1, (1.0, 4.0)),
     Choice("redis_clients_killed", 1),
+    Choice("redis_slow", 1.5, (2.0, 6.0)),
 )
 LANES: Final = {Lane.FEED_1: FEED, Lane.FEED_2: FEED, Lane.PROCESS: PROCESS, Lane.REDIS: REDIS}
 # A lane's usual rest is multiplied by this: a killed pod's replacement takes its time to warm up.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import median
 
-from tests.support.delivery.history import SECOND_NS, Bounds, Fault, History
-from tests.support.delivery.intervals import length_ns
+from tests.support.delivery.history import SECOND_NS, Bounds, Fault, History, Interval
+from tests.support.delivery.intervals import length_ns, union
 from tests.support.delivery.values import staleness, versions_of
 
 
@@ -22,12 +23,15 @@ class Measured:
         From its end until no instrument was behind any more because of it; 0: already so.
     behind_s
         The longest that any instrument was behind.
+    declared_s
+        How much of the time from its start until then gap records of its account cover.
     """
 
     fault: Fault
     detected_s: float | None
     recovered_s: float
     behind_s: float
+    declared_s: float
 
 
 def measure(history: History, bounds: Bounds) -> list[Measured]:
@@ -44,7 +48,11 @@ def measure(history: History, bounds: Bounds) -> list[Measured]:
             if fault.start_ns - bounds.fresh_ns <= one.interval.start_ns <= max(until_ns, fault.end_ns)
             and one.interval.end_ns > fault.start_ns
         ]
-        signs = (sign.at_ns for sign in history.signs if fault.start_ns <= sign.at_ns <= max(until_ns, fault.end_ns))
+        signs = (
+            sign.at_ns
+            for sign in history.signs
+            if fault.start_ns <= sign.at_ns <= max(until_ns, fault.end_ns) and _is_of(fault, sign.process)
+        )
         first_ns = next(signs, None)
         over_ns = max((interval.end_ns for interval in touched), default=fault.end_ns)
         measured.append(
@@ -53,9 +61,27 @@ def measure(history: History, bounds: Bounds) -> list[Measured]:
                 None if first_ns is None else (first_ns - fault.start_ns) / SECOND_NS,
                 max(0, over_ns - fault.end_ns) / SECOND_NS,
                 max((length_ns(interval) for interval in touched), default=0) / SECOND_NS,
+                _declared_ns(history, fault, until_ns=max(over_ns, fault.end_ns)) / SECOND_NS,
             )
         )
     return measured
+
+
+def _is_of(fault: Fault, process: str) -> bool:
+    """Whether a process belongs to the account that was struck; processes are named after it."""
+    return fault.shard is None or fault.shard.rpartition(".")[2] in process
+
+
+def _declared_ns(history: History, fault: Fault, *, until_ns: int) -> int:
+    told = (gap for gap in history.gaps if fault.shard in (None, gap.shard))
+    parts = (Interval(max(gap.start_ns, fault.start_ns), min(gap.end_ns, until_ns)) for gap in told)
+    return sum(length_ns(part) for part in union(part for part in parts if part.start_ns < part.end_ns))
+
+
+def middle(values: Iterable[float | None]) -> float | None:
+    """The median of those that are known."""
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
 
 
 def worst(values: Iterable[float | None]) -> float | None:

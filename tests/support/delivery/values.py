@@ -44,7 +44,7 @@ class Versions:
         self.known: list[int] = []  # owed versions, ascending
         self.since_ns: list[int] = []
         self._carried: dict[int, list[tuple[int, int]]] = defaultdict(list)  # digest → (at, version), ascending
-        doubtful = {entry.version for entry in entries if entry.doubtful}
+        doubtful = {entry.version for entry in entries if entry.doubtful} | overtaking(entries)
         first: dict[int, int] = {}
         for entry in entries:
             if entry.socket != MARKET:
@@ -66,6 +66,24 @@ class Versions:
         """Since when there is something newer than `held` that is owed."""
         place = bisect_right(self.known, held)
         return self.since_ns[place] if place < len(self.known) else None
+
+
+def overtaking(entries: Iterable[Sent]) -> set[int]:
+    """Versions that a fault let overtake an older one on their socket.
+
+    The older packet arrives last. If second and volume are the same, nobody can tell that it is not the newer one, so
+    it may be what is given out until the next change. (If they are not, going back is a violation of its own.)
+    """
+    found: set[int] = set()
+    newest: dict[int, int] = {}
+    for entry in entries:
+        if entry.socket == MARKET:
+            continue
+        before = newest.get(entry.socket, 0)
+        if entry.doubtful and entry.version < before:
+            found.add(before)
+        newest[entry.socket] = max(before, entry.version)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

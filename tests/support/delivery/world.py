@@ -49,6 +49,7 @@ DEADLINE_S = 60.0
 START_S = 120.0  # a fresh checkout compiles its kernels first
 NO_DRAIN_DEADLINE_S = 60
 RATE_LIMITED = 429
+SLOW_S = 0.2
 SECOND_NS = 1_000_000_000
 NOTICED = ("socket closed", "no socket", "Redis cannot be used", "channels held changed", "credentials", "task")
 
@@ -272,14 +273,24 @@ class World:
 
     def refuse_feed(self, *, account: str, for_s: float, status: int = 502) -> None:
         """The socket is closed, and new ones are refused for some time."""
+        recover_ns = times.RATE_LIMITED_NS if status == RATE_LIMITED else times.REFUSED_NS
+        what = f"refused with {status}"
+        self._turn_away(what, "refuse_upgrade", account=account, for_s=for_s, recover_ns=recover_ns, status=status)
+
+    def accept_then_drop(self, *, account: str, for_s: float, **fields: Any) -> None:
+        """The socket is closed, and new ones are let in and lost again for some time."""
+        recover_ns = times.REFUSED_NS
+        what = "accept_then_drop"
+        self._turn_away(what, what, account=account, for_s=for_s, recover_ns=recover_ns, **fields)
+
+    def _turn_away(self, what: str, fault: str, *, account: str, for_s: float, recover_ns: int, **fields: Any) -> None:
         start_ns = time.monotonic_ns()
         key = self.accounts[account].key
-        refusing = self.sim.control.fault("refuse_upgrade", api_key=key, status=status)
+        refusing = self.sim.control.fault(fault, api_key=key, **fields)
         self.sim.control.fault("drop", api_key=key)
         time.sleep(for_s)
         self.sim.control.heal(refusing)
-        recover_ns = times.RATE_LIMITED_NS if status == RATE_LIMITED else times.REFUSED_NS
-        self.note(f"refused with {status}", Target.FEED, start_ns, recover_ns=recover_ns, account=account)
+        self.note(what, Target.FEED, start_ns, recover_ns=recover_ns, account=account)
 
     def lose_token(self, *, account: str, for_s: float) -> None:
         """The token is revoked and the socket closed; after a while every pod is given a new one."""
@@ -341,6 +352,18 @@ class World:
         time.sleep(for_s)
         process.send_signal(signal.SIGCONT)
         self.note("redis paused", Target.REDIS, start_ns, recover_ns=times.REDIS_BACK_NS)
+
+    def slow_redis(self, *, for_s: float) -> None:
+        """It answers, but hardly ever sooner than after `SLOW_S`: stopped so long, running for a moment, and again."""
+        start_ns = time.monotonic_ns()
+        process = self.redis.process
+        assert process is not None
+        while time.monotonic_ns() - start_ns < for_s * SECOND_NS:
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(SLOW_S)
+            process.send_signal(signal.SIGCONT)
+            time.sleep(SLOW_S / 10)
+        self.note("redis slow", Target.REDIS, start_ns, recover_ns=times.REDIS_BACK_NS)
 
     def configure_redis(self, kind: str, *, for_s: float, set_: tuple[str, ...], back: tuple[str, ...]) -> None:
         """A server that answers with errors for some time: two of its own commands, there and back."""
