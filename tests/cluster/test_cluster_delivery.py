@@ -55,12 +55,13 @@ def declared(history: History) -> set[tuple[str, str]]:
     return {(gap.shard, gap.cause) for gap in history.gaps if gap.start_ns >= history.start_ns}
 
 
-def unexplained(history: History) -> list[GapTold]:
-    """The same without what the machine alone has made, by keeping the CPU from the processes for as long."""
+def unexplained(history: History, delivery: PoolDelivery) -> list[GapTold]:
+    """Gap records of the time that counts, without pauses that the machine made by keeping the CPU from a process."""
     return [
         gap
         for gap in history.gaps
-        if gap.start_ns >= history.start_ns and history.ran_ns(Interval(gap.start_ns, gap.end_ns))
+        if gap.start_ns >= history.start_ns
+        and (gap.cause == "takeover" or history.ran_ns(Interval(gap.start_ns, gap.end_ns)) > delivery.bounds.hole_ns)
     ]
 
 
@@ -94,7 +95,7 @@ def test_a_rolled_out_shard_has_no_gap_at_all(streaming: Pool) -> None:
         replaced(delivery, "rolled out", roll_out, recover_ns=0)
         history = judged(delivery)
 
-    assert unexplained(history) == []
+    assert unexplained(history, delivery) == []
 
 
 def test_an_evicted_pod_leaves_no_gap_at_all(streaming: Pool) -> None:
@@ -102,7 +103,7 @@ def test_an_evicted_pod_leaves_no_gap_at_all(streaming: Pool) -> None:
         replaced(delivery, "evicted", streaming.evict, recover_ns=0)
         history = judged(delivery)
 
-    assert unexplained(history) == []
+    assert unexplained(history, delivery) == []
 
 
 # -- not planned: what was missed is said --------------------------------------------
@@ -119,7 +120,7 @@ def test_a_killed_process_leaves_a_declared_gap_and_every_last_value(streaming: 
         history = judged(delivery)
 
     assert (delivery.shard(ACCOUNT), "takeover") in declared(history)
-    assert {gap.shard for gap in unexplained(history)} <= {delivery.shard(ACCOUNT)}
+    assert {gap.shard for gap in unexplained(history, delivery)} <= {delivery.shard(ACCOUNT)}
     assert streaming.shard_pod(ACCOUNT)["metadata"]["uid"] == pod, "the container was started anew in its pod"
 
 
@@ -132,7 +133,7 @@ def test_a_pod_deleted_by_force_leaves_a_declared_gap_and_every_last_value(strea
         history = judged(delivery)
 
     assert (delivery.shard(ACCOUNT), "takeover") in declared(history)
-    assert {gap.shard for gap in unexplained(history)} <= {delivery.shard(ACCOUNT)}
+    assert {gap.shard for gap in unexplained(history, delivery)} <= {delivery.shard(ACCOUNT)}
 
 
 def test_a_restarted_redis_pod_has_every_last_value_again(streaming: Pool) -> None:

@@ -41,7 +41,7 @@ def rolled_back(pool: Pool, account: str) -> dict[str, Any]:
 
 def missed(pool: Pool, mark: int, start_s: float) -> list[str]:
     """Instruments that fell silent, numbers that are missing, and whoever published beside another."""
-    found = silences(pool.tape.since(mark), SYMBOLS, start_s=start_s, end_s=time.monotonic())
+    found = silences(pool.tape.since(mark), SYMBOLS, start_s=start_s, end_s=time.monotonic(), ran_s=pool.ran_s)
     silent = [f"{symbol}: silent for {silence:.1f} s" for symbol, silence in found.items() if silence > UNBROKEN_S]
     verdicts = judge(pool.tape.since(mark), silence_s=60)
     return silent + [text for verdict in verdicts.values() for text in verdict.complaints]

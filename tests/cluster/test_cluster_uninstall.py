@@ -34,7 +34,7 @@ def test_uninstalling_takes_the_operator_and_leaves_the_accounts_streaming(strea
         client.get("deployment", OPERATOR)
     assert streaming.accounts() == ["acc1", "acc2"]
     assert client.items("tickersubscriptions")
-    found = silences(streaming.tape.since(0), SYMBOLS, start_s=start_s, end_s=end_s)
+    found = silences(streaming.tape.since(0), SYMBOLS, start_s=start_s, end_s=end_s, ran_s=streaming.ran_s)
     assert {symbol: silence for symbol, silence in found.items() if silence > UNBROKEN_S} == {}
 
 

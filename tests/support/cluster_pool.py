@@ -23,6 +23,8 @@ from tests.support.chart import CHART, render
 from tests.support.cluster import RunningCluster
 from tests.support.cluster_client import ClusterClient, CommandError, eventually
 from tests.support.cluster_tape import Tape, recording
+from tests.support.delivery.history import SECOND_NS, History, Interval
+from tests.support.delivery.starving import CpuWaits, waits_in_pods
 from tests.support.shard_checks import differences
 from tests.support.simulator import Control
 from ticker_client import last_values_key
@@ -38,6 +40,7 @@ TEST_S: Final = 2_400  # the first test of a run also waits for image, cluster a
 READY_S: Final = 90.0
 ROLL_S: Final = 120.0
 DISCARD_S: Final = 120.0
+WAITS_S: Final = 0.5
 NAMES: Final = """
 ADANIENT ADANIPORTS APOLLOHOSP ASIANPAINT AXISBANK BAJAJFINSV BAJFINANCE BHARTIARTL BPCL BRITANNIA CIPLA COALINDIA
 DIVISLAB DRREDDY EICHERMOT GRASIM HCLTECH HDFCBANK HEROMOTOCO HINDALCO HINDUNILVR ICICIBANK INDUSINDBK INFY ITC
@@ -87,7 +90,13 @@ class Pool:
     simulator: Control
     redis: redis.Redis
     tape: Tape
+    waits: CpuWaits
     tokens: dict[str, str] = field(default_factory=dict)  # by account: the canaries
+
+    def ran_s(self, start_s: float, end_s: float) -> float:
+        """For how much of this time the pool's processes could run: what the machine kept from them is not theirs."""
+        seen = History((), 0, 0, starved=tuple(self.waits.found))
+        return seen.ran_ns(Interval(round(start_s * SECOND_NS), round(end_s * SECOND_NS))) / SECOND_NS
 
     # -- what a person does -------------------------------------------------
 
@@ -323,4 +332,6 @@ def installed_pool(cluster: RunningCluster) -> Iterator[Pool]:
         server = redis.Redis(host=redis_host, port=redis_port, password=base64.b64decode(secret).decode())
         stack.callback(server.close)
         tape = stack.enter_context(recording(server, "ticker:*"))
-        yield Pool(cluster, client, Control(f"http://{host}:{port}"), server, tape)
+        waits = waits_in_pods()
+        stack.enter_context(waits.watching(every_s=WAITS_S))
+        yield Pool(cluster, client, Control(f"http://{host}:{port}"), server, tape, waits)

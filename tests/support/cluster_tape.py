@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,13 +90,30 @@ def judge(heard: Iterable[Heard], *, silence_s: float) -> dict[tuple[str, str], 
     return {source: judge_stream(messages, silence_s=silence_s) for source, messages in streams.items()}
 
 
-def silences(heard: Iterable[Heard], symbols: Iterable[str], *, start_s: float, end_s: float) -> dict[str, float]:
-    """The longest time for which each of `symbols` was heard from nobody, within [start, end]."""
+def silences(
+    heard: Iterable[Heard],
+    symbols: Iterable[str],
+    *,
+    start_s: float,
+    end_s: float,
+    ran_s: Callable[[float, float], float] = lambda start_s, end_s: end_s - start_s,
+) -> dict[str, float]:
+    """The longest time for which each of `symbols` was heard from nobody, within [start, end].
+
+    `ran_s` says for how much of an interval the processes could run at all.
+    """
     last = dict.fromkeys(symbols, start_s)
     longest = dict.fromkeys(last, 0.0)
+
+    def end_of_silence(symbol: str, at_s: float) -> None:
+        if at_s - last[symbol] > longest[symbol]:
+            longest[symbol] = max(longest[symbol], ran_s(last[symbol], at_s))
+
     for each in heard:
         if start_s <= each.at_s <= end_s:
             for symbol in each.symbols() & last.keys():
-                longest[symbol] = max(longest[symbol], each.at_s - last[symbol])
+                end_of_silence(symbol, each.at_s)
                 last[symbol] = each.at_s
-    return {symbol: max(silence, end_s - last[symbol]) for symbol, silence in longest.items()}
+    for symbol in last:
+        end_of_silence(symbol, end_s)
+    return longest

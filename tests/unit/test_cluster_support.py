@@ -46,6 +46,16 @@ def test_what_was_heard_outside_of_the_time_does_not_count() -> None:
     assert silences([heard(1.0, "A"), heard(9.0, "A")], ["A"], start_s=2.0, end_s=8.0) == {"A": 6.0}
 
 
+def test_what_the_machine_kept_from_the_processes_is_no_silence_of_theirs() -> None:
+    tape = [heard(1.0, "A"), heard(5.0, "A"), heard(7.0, "A")]
+
+    found = silences(
+        tape, ["A"], start_s=0.0, end_s=7.0, ran_s=lambda start_s, end_s: min(end_s, 2.5) - min(start_s, 2.5)
+    )
+
+    assert found == {"A": 1.5}
+
+
 def test_a_missing_number_is_a_complaint() -> None:
     verdict = judge([heard(1.0, "A", seq=1), heard(1.1, "A", seq=3)], silence_s=60)
 

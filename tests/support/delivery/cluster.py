@@ -21,7 +21,7 @@ from tests.support.delivery import bounds as times
 from tests.support.delivery.history import Books, Bounds, Fault, History, Instrument, Target
 from tests.support.delivery.ledgers import STARTED, books_of_samples, samples_of
 from tests.support.delivery.recorder import Recorder
-from tests.support.delivery.starving import CpuWaits, processes_in_pods
+from tests.support.delivery.starving import waits_in_pods
 from tests.support.require import unavailable
 from ticker_crds.names import fence_member
 
@@ -137,14 +137,7 @@ def recording_pool(pool: Pool) -> Iterator[PoolDelivery]:
         shards=[fence_member(pool.client.namespace, account) for account in accounts],
         instruments=_instruments(pool, accounts),
         books_of=lambda final: ledgers.books([told.process for told in recorder.listener.told], final=final),
-        waits=CpuWaits(
-            in_series=lambda: [
-                *processes_in_pods("simulator"),
-                *processes_in_pods("redis-server"),
-                recorder.listener.thread,
-            ],
-            beside=lambda: processes_in_pods("shard"),
-        ),
+        waits=waits_in_pods(lambda: recorder.listener.thread),
     )
     assert pool.simulator.pause(finish=True, timeout_ms=30_000)
     eventually(ledgers.in_flight, until=lambda rows: rows == 0, timeout_s=RESENT_S, what="nothing is on its way")

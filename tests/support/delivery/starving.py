@@ -9,8 +9,10 @@ hide a real gap, never more than half of any stretch (`history.CREDIT_MAX`). `ju
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.delivery.history import Starved
@@ -44,6 +46,23 @@ class CpuWaits:
             self.found.append(Starved(self._since_ns, now_ns, series + beside))
         self._since_ns = now_ns
 
+    @contextmanager
+    def watching(self, *, every_s: float) -> Iterator[None]:
+        """Look in a thread of its own."""
+        stop = threading.Event()
+
+        def watch() -> None:
+            while not stop.wait(every_s):
+                self.look()
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
     def _more(self, thread: str) -> int:
         waited_ns = waited(thread)
         if waited_ns is None:
@@ -59,6 +78,18 @@ def waited(thread: str) -> int | None:
         return int(Path(f"/proc/{thread}/schedstat").read_text().split()[1])
     except (OSError, IndexError, ValueError):
         return None
+
+
+def waits_in_pods(*more: Callable[[], str]) -> CpuWaits:
+    """The waits of a pool on this machine's cluster; `more` are threads that every tick passes too."""
+    return CpuWaits(
+        in_series=lambda: [
+            *processes_in_pods("simulator"),
+            *processes_in_pods("redis-server"),
+            *(thread() for thread in more),
+        ],
+        beside=lambda: processes_in_pods("shard"),
+    )
 
 
 def processes_in_pods(*words: str) -> list[str]:
