@@ -24,7 +24,13 @@ def audited(pool: Pool) -> list[dict[str, Any]]:
     if pool.cluster.own is None:
         unavailable("somebody else's cluster: its audit log is not ours to read")
     prefix = f"system:serviceaccount:{pool.client.namespace}:"
-    return [each for each in pool.cluster.own.audited() if each["user"]["username"].startswith(prefix)]
+    # A cluster that is kept (`make cluster-up`) has seen earlier pools of this name, and their rights taken away.
+    since = pool.client.get("namespace", pool.client.namespace)["metadata"]["creationTimestamp"]
+    return [
+        each
+        for each in pool.cluster.own.audited()
+        if each["user"]["username"].startswith(prefix) and each["requestReceivedTimestamp"] >= since
+    ]
 
 
 def rights_of(role: dict[str, Any]) -> Iterator[Right]:
