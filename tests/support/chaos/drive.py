@@ -135,7 +135,7 @@ class Driver:
         deadline = time.monotonic() + PAIR_S
         while time.monotonic() < deadline:
             holder = self.world.holder(account)
-            if holder is not None and self.world.standby(account) is not None:
+            if holder is not None and self.world.standby(account, beside=holder) is not None:
                 return holder
             time.sleep(0.2)
         return None

@@ -191,10 +191,9 @@ class World:
         instances = {each.decode().partition("/")[0] for each in found}
         return next((pod for pod in self.living(account) if {pod.name} == instances), None)
 
-    def standby(self, account: str) -> Pod | None:
-        """A living, Ready pod that is not the holder."""
-        holder = self.holder(account)
-        others = (pod for pod in self.living(account) if pod is not holder)
+    def standby(self, account: str, *, beside: Pod) -> Pod | None:
+        """A living, Ready pod that is not the holder, which is known: Redis, asked again, may just have gone away."""
+        others = (pod for pod in self.living(account) if pod is not beside)
         return next((pod for pod in others if pod.listens and pod.shard.ready()), None)
 
     def wait_until(self, holds: Any, what: str, *, within_s: float = DEADLINE_S) -> None:
