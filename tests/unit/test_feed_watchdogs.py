@@ -24,8 +24,10 @@ from ticker_shard.feed.watchdogs import (
     MUTE_RETRY_MAX_S,
     PATIENCE,
     PAUSES_KNOWN,
+    PRIOR_PAUSE_S,
     PRIOR_S,
     REPORT_STANDS_S,
+    UNSEEN_PAUSES,
     UNSEEN_S,
     FlowWatch,
 )
@@ -324,16 +326,35 @@ def test_a_slow_socket_is_not_unseen_in_its_own_pauses() -> None:
     assert story.session.status().unseen_since_ns(story.now_ns) is None
 
 
-@pytest.mark.parametrize("ending", ["the market shuts", "the socket ends", "nothing is known of it"])
+def test_a_socket_whose_rhythm_is_not_known_yet_is_unseen_after_eight_brisk_pauses(story: Story) -> None:
+    story.flow(20_000, every_ms=20)
+    last_ns = story.now_ns
+    story.session.want(EQUITIES | METALS, now_ns=story.now_ns)  # another socket's rhythm was learnt
+    unseen_ms = int(UNSEEN_PAUSES * PRIOR_PAUSE_S * 1_000)
+
+    assert story.session.status().unseen_since_ns(last_ns + unseen_ms * MS) is None
+    assert story.session.status().unseen_since_ns(last_ns + (unseen_ms + 1) * MS) == last_ns
+
+
+def test_a_slow_socket_is_learnt_from_its_first_pause() -> None:
+    story = Story(KiteSession(SETTINGS, chance=Random(3)), answering=True)
+    story.session.set_market(OPEN, now_ns=story.now_ns)
+    story.session.want(METALS, now_ns=story.now_ns)
+    story.open().flow(3 * 20_000, every_ms=20_000)
+
+    mute(story, 60_000)
+
+    assert story.session.status().unseen_since_ns(story.now_ns) is None
+
+
+@pytest.mark.parametrize("ending", ["the market shuts", "the socket ends"])
 def test_nothing_is_unseen_where_nothing_is_expected(story: Story, ending: str) -> None:
     story.flow(20_000, every_ms=20)
     match ending:
         case "the market shuts":
             story.session.set_market(SHUT, now_ns=story.now_ns)
-        case "the socket ends":
-            story.session.lost(CloseReason.LOST, now_ns=story.now_ns)
         case _:
-            story.session.want(EQUITIES | METALS, now_ns=story.now_ns)
+            story.session.lost(CloseReason.LOST, now_ns=story.now_ns)
 
     assert story.session.status().unseen_since_ns(story.now_ns + 3_000 * MS) is None
 

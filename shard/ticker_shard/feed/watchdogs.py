@@ -26,8 +26,9 @@ can flow any more, is withdrawn after `REPORT_STANDS_S`. While the market is shu
 *Unseen*. Long before a limit nobody can know whether a quiet socket is mute or has nothing to say. But should its
 process give way or die just then, nobody would ever tell what it missed. So a socket is called unseen when it has been
 quiet for longer than `UNSEEN_S` and than `UNSEEN_PAUSES` of its mean pauses, which one pause in 3,000 of a Poisson
-process is. Nothing is done about it: it is noted down for a successor (docs/handover.md, holes), and rubbed out when
-anything comes.
+process is. A rhythm that is not known yet is believed to be brisk (`PRIOR_PAUSE_S`, worth one pause), because a fresh
+process dies as easily. Nothing is done about it: it is noted down for a successor (docs/handover.md, holes), and
+rubbed out when anything comes.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ MUTE_RETRY_MAX_S: Final = 900.0
 REPORT_STANDS_S: Final = 600.0
 UNSEEN_S: Final = 0.5  # with a look each half second and a beat each second, two seconds until a successor can read it
 UNSEEN_PAUSES: Final = 8.0
+PRIOR_PAUSE_S: Final = 0.25
 
 
 class Signal(StrEnum):
@@ -121,9 +123,9 @@ class Rhythm:
         return int(PATIENCE * self._faded_ns(now_ns))
 
     @property
-    def mean_ns(self) -> float | None:
-        """The mean pause; nothing before it is known."""
-        return None if self._pauses < PAUSES_KNOWN else self._counted_ns / self._pauses
+    def mean_ns(self) -> float:
+        """The mean pause, with one of `PRIOR_PAUSE_S` counted in."""
+        return (PRIOR_PAUSE_S * SECOND_NS + self._counted_ns) / (1 + self._pauses)
 
     def _faded_ns(self, now_ns: int) -> float:
         halves: float = 0.5 ** ((now_ns - self._at_ns) / (PAUSE_HALF_LIFE_S * SECOND_NS))
@@ -225,10 +227,9 @@ class FlowWatch:
     @property
     def unseen_ns(self) -> int | None:
         """Quiet for longer, the socket is unseen; nothing where that cannot be said."""
-        mean_ns = self._rhythm.mean_ns
-        if mean_ns is None or not self._instruments or not self._connected:
+        if not self._instruments or not self._connected:
             return None
-        return int(max(UNSEEN_S * SECOND_NS, UNSEEN_PAUSES * mean_ns))
+        return int(max(UNSEEN_S * SECOND_NS, UNSEEN_PAUSES * self._rhythm.mean_ns))
 
     @property
     def limit_ns(self) -> int:
