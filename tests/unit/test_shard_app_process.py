@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.shard import Listed, ShardFolder, a_table
 from ticker_common.settings import load_settings
 from ticker_shard.app.http import PortUnusableError
+from ticker_shard.app.report import facts_of
 from ticker_shard.app.settings import ShardSettings
 from ticker_shard.app.shard import Outside, Shard
 from ticker_shard.assignment import TableAnswer
@@ -79,6 +80,17 @@ async def test_one_channel_that_redis_refuses_is_not_redis_being_away(folder: Sh
     assert not answer.ready, "the records are asked who streams, not the Lease"
     assert answer.message == "warming: not everything assigned is confirmed yet"
     assert "ticker:x" in str(shard.details()["redis"]), "but it is named"
+
+
+async def test_how_much_gives_way_stands_beside_the_circuit_and_in_the_facts_of_the_status(folder: ShardFolder) -> None:
+    shard = a_shard(folder)
+    before = shard.details()["backpressure"], shard._parts().shedding
+
+    shard.publisher._core.redis_away(True)
+
+    assert before == ({"level": "normal", "fill": 0.0, "delay_ms": 0}, False)
+    assert shard.details()["backpressure"] == {"level": "shed", "fill": 0.0, "delay_ms": 0}
+    assert facts_of(shard._parts()).shedding
 
 
 async def test_what_a_quiet_socket_may_miss_is_noted_for_a_successor_and_rubbed_out(
