@@ -265,7 +265,8 @@ class PublisherCore:
                 case fence.Claim(channel):
                     effect = self.handover.claim_answered(channel, answer, now_ns=now_ns)
                     if isinstance(answer, fence.Claimed):
-                        unheard_ns = self._unheard_ns(channel, now_ns=now_ns)
+                        lost = request.expected is None  # and with the record what it said of its holder's last call
+                        unheard_ns = self._unheard_ns(channel, now_ns=now_ns) if lost else None
                         self._outboxes[channel].begin_term(now_ns=now_ns, wall_ns=wall_ns)
                         self.holes.term_begins(
                             channel, answer, reason=request.reason, unheard_ns=unheard_ns, wall_ns=wall_ns
