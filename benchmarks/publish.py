@@ -44,7 +44,7 @@ from ticker_shard.publish.door import Door
 from ticker_shard.publish.encode import Head, make_encoders, warm_up
 from ticker_shard.publish.encode_json import row_objects
 from ticker_shard.publish.fence import ChannelState
-from ticker_shard.publish.limits import CALL_ROWS_MAX, PACKED_CALL_ROWS_MAX, ROUND_ROWS_MAX, SECOND_NS
+from ticker_shard.publish.limits import CALL_ROWS_MAX, PACKED_CALL_ROWS_MAX, SECOND_NS
 from ticker_shard.publish.publisher import RedisPublisher
 from ticker_shard.publish.resp import NO_ROWS, pack
 from ticker_shard.publish.symbols import SymbolBook
@@ -58,7 +58,7 @@ WAITING_ROWS_MAX: Final = 3_000  # and no more rows than a queue keeps without c
 PAUSE_S: Final = 0.001  # how often the feed looks whether it may go on
 FENCED_ROWS: Final = 100
 DURABLE_MESSAGES: Final = 500
-BATCHES: Final = (100, 200, ROUND_ROWS_MAX)  # the last: what piles up while a round is under way, in several calls
+BATCHES: Final = (100, 200, 1_000)  # the last: what piles up while a round is under way, in several calls
 JSON, MSGPACK = Encoding.JSON, Encoding.MSGPACK
 
 

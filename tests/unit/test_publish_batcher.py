@@ -52,7 +52,7 @@ def test_a_full_batch_leaves_without_its_frame_being_complete():
     batcher.offer(CHANNEL, some_rows(TABLE, [0, 1, 2, 3]), now_ns=0)
 
     assert batcher.due(CHANNEL, now_ns=0, outstanding=False) == Flush(FlushReason.TICKS_MAX)
-    assert batcher.take(CHANNEL, rows_max=100).slot.tolist() == [0, 1, 2]
+    assert batcher.take(CHANNEL, rows_max=3).slot.tolist() == [0, 1, 2]
     assert batcher.queued(CHANNEL) == 1
 
 
@@ -82,7 +82,7 @@ def test_while_it_conflates_a_queue_holds_half_as_much_again_as_there_are_instru
 
 
 def test_a_batch_is_cut_out_of_several_frames_and_what_stays_is_in_order():
-    batcher = a_batcher(ticks_max=5)
+    batcher = a_batcher()
     for price, slots in enumerate(([0, 1], [2, 3], [0, 1, 2]), start=1):
         batcher.offer(CHANNEL, some_rows(TABLE, slots, price=price), now_ns=0)
 

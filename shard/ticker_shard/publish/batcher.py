@@ -93,7 +93,7 @@ class TickBatcher:
     window_ms
         Rows of an incomplete frame leave after so long.
     ticks_max
-        A batch has at most so many rows, and leaves as soon as it has them.
+        Rows leave as soon as there are so many.
     """
 
     def __init__(self, *, window_ms: int, ticks_max: int) -> None:
@@ -162,9 +162,9 @@ class TickBatcher:
         return Flush(FlushReason.WINDOW_OVER) if now_ns >= until_ns else Wait(until_ns)
 
     def take(self, channel: str, *, rows_max: int) -> TickRows:
-        """The oldest rows, at most a batch and at most `rows_max`."""
+        """The oldest rows, at most `rows_max`."""
         queue = self._queues[channel]
-        count = min(queue.rows, self._ticks_max, rows_max)
+        count = min(queue.rows, rows_max)
         taken: list[TickRows] = []
         wanted = count
         while wanted:
