@@ -29,6 +29,7 @@ from random import Random
 from typing import Final
 
 from ticker_crds import Mode
+from ticker_shard.feed.confirmation import Confirmation
 from ticker_shard.feed.counts import SocketCounts
 from ticker_shard.feed.events import BinaryKind, Change, ChangeKind, CloseReason, SessionState, SocketStatus, TextKind
 from ticker_shard.feed.messages import read_text
@@ -74,8 +75,7 @@ class KiteSession:
         self._subscriptions = Subscriptions(settings)
         self._flow = FlowWatch(settings)
         self._market: Sequence[bool] | None = None  # by segment; before anybody said so, none is open
-        self._listed: frozenset[int] = frozenset()
-        self._announced = False
+        self._confirmation = Confirmation(self._subscriptions, self._changes)
 
     # -- what is so --------------------------------------------------------------------------------------------------
 
@@ -95,7 +95,7 @@ class KiteSession:
             state=self._state,
             wanted=self._subscriptions.wanted,
             confirmed=self._subscriptions.wanted - len(self.missing),
-            unconfirmed=tuple(sorted(self._listed)),
+            unconfirmed=tuple(sorted(self._confirmation.listed)),
             last_close=self._setbacks.last,
             close_text=self._setbacks.text,
             rejected_since_ns=self._rejected_since_ns,
@@ -110,7 +110,8 @@ class KiteSession:
 
     def drain_changes(self) -> list[Change]:
         """What has changed since the last call, in order."""
-        changes, self._changes = self._changes, []
+        changes = self._changes.copy()
+        self._changes.clear()
         return changes
 
     # -- wishes ------------------------------------------------------------------------------------------------------
@@ -126,8 +127,7 @@ class KiteSession:
             Tokens among them that stand for another contract than before: they are asked for anew.
         """
         self._subscriptions.want(instruments, recycled=recycled)
-        self._announced = False
-        self._relist()
+        self._confirmation.begin()
         self._watch_flow(now_ns)
 
     def ask_again(self, tokens: Collection[int]) -> None:
@@ -273,8 +273,7 @@ class KiteSession:
         if self._state is not SessionState.OPEN:
             return  # from the last frame of a connection that has ended
         if self._subscriptions.confirm(tokens):
-            self._relist()
-            self._announce()
+            self._confirmation.tell()
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -310,7 +309,7 @@ class KiteSession:
                 if self._climb(now_ns):
                     return
                 self._subscriptions.repeat(now_ns=now_ns)
-                self._relist()
+                self._confirmation.relist()
             case SessionState.BACKING_OFF | SessionState.RATE_LIMITED if now_ns >= self._setbacks.resume_ns:
                 self._move(Cause.DUE)
             case _:
@@ -326,8 +325,7 @@ class KiteSession:
         self._counts.rare["resubscribed"] += outgoing.repeated
         if outgoing.asked:
             self._flow.asked(outgoing.asked, now_ns=now_ns)
-        self._relist()
-        self._announce()
+        self._confirmation.tell()
         return outgoing
 
     # -- private -----------------------------------------------------------------------------------------------------
@@ -351,8 +349,7 @@ class KiteSession:
 
     def _forget_connection(self) -> None:
         self._subscriptions.forget()
-        self._announced = False
-        self._relist()
+        self._confirmation.begin()
 
     def _recycle_if_idle(self, now_ns: int) -> bool:
         assert self._used is not None
@@ -392,14 +389,3 @@ class KiteSession:
             case Action.REPORT:
                 self._changes.append(Change(ChangeKind.MUTE, action, text))
         return action is Action.RECONNECT
-
-    def _relist(self) -> None:
-        listed = self._subscriptions.listed
-        if listed != self._listed:
-            self._listed = listed
-            self._changes.append(Change(ChangeKind.UNCONFIRMED, str(len(listed))))
-
-    def _announce(self) -> None:
-        if not self._announced and not self.missing:
-            self._announced = True
-            self._changes.append(Change(ChangeKind.CONFIRMED, str(self._subscriptions.wanted)))

@@ -93,14 +93,19 @@ class TickBatcher:
     window_ms
         Rows of an incomplete frame leave after so long.
     ticks_max
-        Rows leave as soon as there are so many.
+        Rows leave as soon as there are so many; a message has no more.
+
+    Attributes
+    ----------
+    ticks_max
+        As given.
     """
 
     def __init__(self, *, window_ms: int, ticks_max: int) -> None:
         assert window_ms > 0, window_ms
         assert 0 < ticks_max <= BATCH_TICKS_MAX, ticks_max
         self._window_ns = window_ms * MS_NS
-        self._ticks_max = ticks_max
+        self.ticks_max = ticks_max
         self._queues: dict[str, _Queue] = {}
         self._conflating = False
         self._overflowed = False  # since `fill` was asked last
@@ -112,7 +117,7 @@ class TickBatcher:
             del self._queues[channel]
         for channel, count in instruments.items():
             queue = self._queues.setdefault(channel, _Queue(0))
-            queue.ceiling, queue.tight = 2 * count + self._ticks_max, count + count // 2
+            queue.ceiling, queue.tight = 2 * count + self.ticks_max, count + count // 2
 
     def conflate(self, on: bool) -> int:
         """Keep only the newest row per instrument from now on, or no longer; rows given up."""
@@ -156,7 +161,7 @@ class TickBatcher:
             return Wait(None)
         if queue.complete:
             return Flush(FlushReason.FRAME_COMPLETE)
-        if queue.rows >= self._ticks_max:
+        if queue.rows >= self.ticks_max:
             return Flush(FlushReason.TICKS_MAX)
         until_ns = queue.since_ns + self._window_ns
         return Flush(FlushReason.WINDOW_OVER) if now_ns >= until_ns else Wait(until_ns)

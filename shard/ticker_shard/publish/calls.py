@@ -21,7 +21,7 @@ from ticker_shard.publish.fence import ChannelState
 from ticker_shard.publish.gaps import GapRecord
 from ticker_shard.publish.handover import CallMark, Handover
 from ticker_shard.publish.ledger import Ledger
-from ticker_shard.publish.limits import CALL_ROWS_MAX, PACKED_CALL_ROWS_MAX
+from ticker_shard.publish.limits import CALL_ROWS_MAX, PACKED_CALL_ROWS_MAX, ROUND_CALLS_MAX
 from ticker_shard.publish.outbox import Outbox, Parcel
 from ticker_shard.publish.resp import NO_ROWS
 from ticker_shard.publish.roster import mask_of
@@ -32,6 +32,7 @@ from ticker_shard.ticks.rows import Slots, TickRows, empty_rows, join_rows
 
 REHEARSAL_ROWS: Final = 10
 GAPS_PER_CALL_MAX: Final = 10
+DELETES_PER_CALL_MAX: Final = 100  # beside the rows, or full frames would hold them back for ever
 
 
 class NewestValues(Protocol):
@@ -105,14 +106,16 @@ class CallMaker:
         What they take is noted in `outbox`. To be gone through to the end, and at once.
         """
         assert self.table is not None
+        call_rows = CALL_ROWS_MAX if self._encodings[name] is Encoding.JSON else PACKED_CALL_ROWS_MAX
+        rows_max = min(call_rows, self._batcher.ticks_max)
+        budget = min(budget, ROUND_CALLS_MAX * rows_max)
         rows, fresh = self._due_rows(name, outbox, budget=budget, now_ns=now_ns)
-        rows_max = CALL_ROWS_MAX if self._encodings[name] is Encoding.JSON else PACKED_CALL_ROWS_MAX
         blocked = outbox.blocked(now_ns=now_ns)
-        more = max(len(outbox.deletes) - rows_max, len(outbox.gaps) - GAPS_PER_CALL_MAX, 0) > 0
+        more = max(len(outbox.deletes) - DELETES_PER_CALL_MAX, len(outbox.gaps) - GAPS_PER_CALL_MAX, 0) > 0
         for start in range(0, max(len(rows), 1), rows_max):
             part = slice(start, start + rows_max)
             first = start == 0 and not blocked
-            deletes = tuple(islice(outbox.deletes, rows_max - len(rows.slot[part]))) if first else ()
+            deletes = tuple(islice(outbox.deletes, DELETES_PER_CALL_MAX)) if first else ()
             gaps = tuple(outbox.gaps[:GAPS_PER_CALL_MAX]) if first else ()
             if not len(rows) and not deletes and not gaps and not self._handover.beat_due(name, now_ns=now_ns):
                 break

@@ -33,13 +33,7 @@ from ticker_shard.publish.holes import HoleKeeper
 from ticker_shard.publish.intake import Intake
 from ticker_shard.publish.latency import Latency
 from ticker_shard.publish.ledger import DropCause, Ledger
-from ticker_shard.publish.limits import (
-    FLUSH_NS,
-    MS_NS,
-    ROUND_ROWS_MAX,
-    SETTLING_REPEAT_NS,
-    Timing,
-)
+from ticker_shard.publish.limits import FLUSH_NS, MS_NS, ROUND_ROWS_MAX, SETTLING_REPEAT_NS, Timing
 from ticker_shard.publish.outbox import Outbox
 from ticker_shard.publish.rehearsal import Rehearsal
 from ticker_shard.publish.roster import Roster, mask_of
@@ -262,16 +256,8 @@ class PublisherCore:
                         self.handover.poll_failed(channel)
                         if fence.trouble_of_redis(answer) is None:
                             self._unreadable[channel] = answer.trouble
-                case fence.Claim(channel):
-                    effect = self.handover.claim_answered(channel, answer, now_ns=now_ns)
-                    if isinstance(answer, fence.Claimed):
-                        lost = request.expected is None  # and with the record what it said of its holder's last call
-                        unheard_ns = self._unheard_ns(channel, now_ns=now_ns) if lost else None
-                        self._outboxes[channel].begin_term(now_ns=now_ns, wall_ns=wall_ns)
-                        self.holes.term_begins(
-                            channel, answer, reason=request.reason, unheard_ns=unheard_ns, wall_ns=wall_ns
-                        )
-                        self._apply(channel, effect)
+                case fence.Claim():
+                    self._settle_claim(request, answer, now_ns=now_ns, wall_ns=wall_ns)
                 case fence.Assert(channel):
                     self._apply(channel, self.handover.assert_answered(request, answer))
                 case fence.Call(epoch=0):
@@ -340,6 +326,16 @@ class PublisherCore:
                 self._outboxes[name].repeat(roster.settling & roster.members[name])
 
     # -- private: settling
+
+    def _settle_claim(self, claim: fence.Claim, answer: Answer, *, now_ns: int, wall_ns: int) -> None:
+        name = claim.channel
+        effect = self.handover.claim_answered(name, answer, now_ns=now_ns)
+        if isinstance(answer, fence.Claimed):
+            lost = claim.expected is None  # the record, and with it what it said of its holder's last call
+            unheard_ns = self._unheard_ns(name, now_ns=now_ns) if lost else None
+            self._outboxes[name].begin_term(now_ns=now_ns, wall_ns=wall_ns)
+            self.holes.term_begins(name, answer, reason=claim.reason, unheard_ns=unheard_ns, wall_ns=wall_ns)
+            self._apply(name, effect)
 
     def _settle_call(
         self, name: str, call: fence.Call, answer: Answer, *, sent_ns: int, now_ns: int, wall_ns: int

@@ -16,6 +16,7 @@ CALL_ROWS_MAX: Final = 100  # in json: one call blocks Redis for about half a mi
 PACKED_CALL_ROWS_MAX: Final = 200  # in msgpack: as long
 # Rows in one pipeline. Encoding them holds the loop up for 3 ms (10 in json); a third of them delivered half as much.
 ROUND_ROWS_MAX: Final = 3_000
+ROUND_CALLS_MAX: Final = ROUND_ROWS_MAX // CALL_ROWS_MAX  # of one channel, where a setting makes them small
 BATCH_TICKS_MAX: Final = 10_000  # largest `ticks_max` the settings allow
 UNANSWERED_CALLS_MAX: Final = 256  # per channel; each is two numbers. Older ones are settled as dropped
 GAPS_HELD_MAX: Final = 100  # per channel, while Redis is away; further ones are merged into the last
