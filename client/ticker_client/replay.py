@@ -34,16 +34,15 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import redis
 import redis.asyncio as aioredis
 
 from ticker_client.keys import stream_key
 from ticker_client.messages import Payload
-from ticker_client.stream import SETTLE_S, Event, TickStream, Trimmed
-from ticker_client.subscriber import BROKEN, REFUSED, WAIT_FIRST_S, WAIT_MAX_S
+from ticker_client.shell import BROKEN, AsyncShell, Shell, SyncShell
+from ticker_client.stream import SETTLE_S, Event, Trimmed
 
 OLDEST: Final = "0"  # as far back as the stream goes
 PAGE: Final = 100  # entries of each channel in one answer
@@ -73,37 +72,29 @@ class _Extent:
     complete: bool
 
 
-class _Reader:
+class _Reader(Shell):
     """What both readers share: positions, and what answers mean.
 
     A position with a dash is an entry, which was given out; one without is a moment, in milliseconds since 1970.
     """
 
     def __init__(self, channels: Sequence[str], since: Since, settle_s: float) -> None:
-        assert channels, "at least one channel"
-        self.stream = TickStream(settle_s=settle_s)
-        self.channels = tuple(dict.fromkeys(channels))
-        self.reconnects = 0
+        super().__init__(channels, settle_s)
         self._by_key = {stream_key(channel): channel for channel in self.channels}
         self._at = {channel: _begin(since, channel) for channel in self.channels}
-        self._closed = False
-        self._wait_s = WAIT_FIRST_S
 
     @property
     def position(self) -> dict[str, str]:
         """Where each channel stands: the last entry whose events were all given out. The next run's `since`."""
         return dict(self._at)
 
-    def close(self) -> None:
-        """End `events` at its next step."""
-        self._closed = True
-
     def _wanted(self) -> dict[Any, Any]:
         return {key: _behind(self._at[channel]) for key, channel in self._by_key.items()}
 
     def _judge(self, channel: str, extent: _Extent, *, still_there: bool) -> list[Event]:
         """Whether the stream reaches back to where this reader stands."""
-        at, self._wait_s = self._at[channel], WAIT_FIRST_S
+        self._works()
+        at = self._at[channel]
         if at == OLDEST or still_there:
             return []
         if "-" not in at:
@@ -121,13 +112,8 @@ class _Reader:
                 payload = fields.get(b"message", fields.get("message", b""))
                 yield channel, _text(entry), self.stream.message(channel, payload)
 
-    def _next_wait_s(self) -> float:
-        self.reconnects += 1
-        wait_s, self._wait_s = self._wait_s, min(2 * self._wait_s, WAIT_MAX_S)
-        return wait_s
 
-
-class Replay(_Reader):
+class Replay(_Reader, SyncShell):
     """Events of some channels from a position on, synchronously.
 
     On a Redis Cluster read each channel with a `Replay` of its own: they lie on different servers.
@@ -150,14 +136,6 @@ class Replay(_Reader):
     ) -> None:
         super().__init__(channels, since, settle_s)
         self._client = client
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def events(self, *, live: bool = True, reconnect: bool = True) -> Iterator[Event]:
         """What was said since the position, then what is being said, for as long as nobody calls `close`.
@@ -189,9 +167,7 @@ class Replay(_Reader):
                         yield from events
                         self._at[channel] = entry
             except BROKEN as error:
-                if not reconnect or isinstance(error, REFUSED):
-                    raise
-                time.sleep(self._next_wait_s())
+                time.sleep(self._wait_after(error, reconnect=reconnect))
 
     def _look(self, channel: str, *, first: bool) -> list[Event]:
         key, at = stream_key(channel), self._at[channel]
@@ -202,7 +178,7 @@ class Replay(_Reader):
         return self._judge(channel, extent, still_there="-" in at and bool(self._client.xrange(key, at, at)))
 
 
-class AsyncReplay(_Reader):
+class AsyncReplay(_Reader, AsyncShell):
     """Events of some channels from a position on, in asyncio; otherwise as `Replay`.
 
     Parameters
@@ -219,29 +195,8 @@ class AsyncReplay(_Reader):
         super().__init__(channels, since, settle_s)
         self._client = client
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     async def events(self, *, live: bool = True, reconnect: bool = True) -> AsyncIterator[Event]:
-        """What was said since the position, then what is being said, for as long as nobody calls `close`.
-
-        Parameters
-        ----------
-        live
-            Whether to go on at the end of the stream; otherwise that is the end.
-        reconnect
-            Whether a broken connection is made again; otherwise its error is raised. A wrong password always is.
-
-        Raises
-        ------
-        StreamAbsentError
-            When a channel has no stream at the first look; one that vanishes later is told as `Trimmed`.
-        """
+        """As `Replay.events`, which says what the arguments and errors are."""
         first = True
         while not self._closed:
             try:
@@ -259,9 +214,7 @@ class AsyncReplay(_Reader):
                             yield event
                         self._at[channel] = entry
             except BROKEN as error:
-                if not reconnect or isinstance(error, REFUSED):
-                    raise
-                await asyncio.sleep(self._next_wait_s())
+                await asyncio.sleep(self._wait_after(error, reconnect=reconnect))
 
     async def _look(self, channel: str, *, first: bool) -> list[Event]:
         key, at = stream_key(channel), self._at[channel]

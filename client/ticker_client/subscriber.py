@@ -19,23 +19,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import redis
 import redis.asyncio as aioredis
 
 from ticker_client.keys import last_values_key, numbers_key, stream_key
 from ticker_client.messages import Payload
+from ticker_client.shell import BROKEN, AsyncShell, Shell, SyncShell
 from ticker_client.stream import SETTLE_S, Event, TickStream
 
-WAIT_FIRST_S: Final = 0.1
-WAIT_MAX_S: Final = 5.0
 PAGE: Final = 100  # entries of the stream in one answer
 MISSED_MAX: Final = 1_000  # messages that are fetched after a disconnect, up to 80 MB; beyond, a snapshot is cheaper
 POLL_S: Final = 1.0  # how long one read waits; only bounds how soon `close` is noticed
-REFUSED: Final = (redis.AuthenticationError, redis.exceptions.AuthorizationError)  # connection errors by name only
-BROKEN: Final = (redis.ConnectionError, redis.TimeoutError, OSError)
 
 
 class _Missed:
@@ -67,16 +63,8 @@ class _Missed:
         return self._stream.resume(self._channel, reversed(self._found)) if self._complete else None
 
 
-class _Shell:
-    """What both shells share: which channels, and what a reply means."""
-
-    def __init__(self, channels: Sequence[str], settle_s: float) -> None:
-        assert channels, "at least one channel"
-        self.stream = TickStream(settle_s=settle_s)
-        self.channels = tuple(dict.fromkeys(channels))
-        self.reconnects = 0
-        self._closed = False
-        self._wait_s = WAIT_FIRST_S
+class _Subscribed(Shell):
+    """What both subscribers share: what a reply means."""
 
     def _take(self, reply: Mapping[str, Any] | None) -> tuple[str, list[Event] | None]:
         """(channel, events); `None` for events: the subscription is in force, read the snapshot."""
@@ -92,13 +80,8 @@ class _Shell:
                 return name, self.stream.message(name, reply["data"])
         return name, []
 
-    def _next_wait_s(self) -> float:
-        self.reconnects += 1
-        wait_s, self._wait_s = self._wait_s, min(2 * self._wait_s, WAIT_MAX_S)
-        return wait_s
 
-
-class Subscriber(_Shell):
+class Subscriber(_Subscribed, SyncShell):
     """Events of some channels, synchronously.
 
     Parameters
@@ -114,18 +97,6 @@ class Subscriber(_Shell):
     def __init__(self, client: redis.Redis, channels: Sequence[str], *, settle_s: float = SETTLE_S) -> None:
         super().__init__(channels, settle_s)
         self._client = client
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End `events` at its next step."""
-        self._closed = True
 
     def events(self, *, reconnect: bool = True) -> Iterator[Event]:
         """Snapshots, then updates, for as long as nobody calls `close`.
@@ -144,12 +115,10 @@ class Subscriber(_Shell):
                     if events is None:
                         events = self._resume(name) if self.stream.heard(name) else None
                         events = self._snapshot(name) if events is None else events
-                        self._wait_s = WAIT_FIRST_S
+                        self._works()
                     yield from events
             except BROKEN as error:
-                if not reconnect or isinstance(error, REFUSED):
-                    raise
-                time.sleep(self._next_wait_s())
+                time.sleep(self._wait_after(error, reconnect=reconnect))
             finally:
                 pubsub.close()
 
@@ -171,7 +140,7 @@ class Subscriber(_Shell):
         return missed.events()
 
 
-class AsyncSubscriber(_Shell):
+class AsyncSubscriber(_Subscribed, AsyncShell):
     """Events of some channels, in asyncio.
 
     Parameters
@@ -187,18 +156,6 @@ class AsyncSubscriber(_Shell):
     def __init__(self, client: aioredis.Redis, channels: Sequence[str], *, settle_s: float = SETTLE_S) -> None:
         super().__init__(channels, settle_s)
         self._client = client
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End `events` at its next step."""
-        self._closed = True
 
     async def events(self, *, reconnect: bool = True) -> AsyncIterator[Event]:
         """Snapshots, then updates, for as long as nobody calls `close`.
@@ -217,13 +174,11 @@ class AsyncSubscriber(_Shell):
                     if events is None:
                         events = await self._resume(name) if self.stream.heard(name) else None
                         events = await self._snapshot(name) if events is None else events
-                        self._wait_s = WAIT_FIRST_S
+                        self._works()
                     for event in events:
                         yield event
             except BROKEN as error:
-                if not reconnect or isinstance(error, REFUSED):
-                    raise
-                await asyncio.sleep(self._next_wait_s())
+                await asyncio.sleep(self._wait_after(error, reconnect=reconnect))
             finally:
                 await pubsub.aclose()  # type: ignore[no-untyped-call]
 

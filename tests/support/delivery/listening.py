@@ -237,9 +237,9 @@ class _Subscriber(Subscriber):
         self._listener = listener
         self.stream = _NotingStream(listener)
 
-    def _next_wait_s(self) -> float:
+    def _wait_after(self, error: Exception, *, reconnect: bool) -> float:
         self._listener.went_blind()
-        return super()._next_wait_s()
+        return super()._wait_after(error, reconnect=reconnect)
 
 
 def wall_ns(moment: datetime) -> int:
