@@ -262,6 +262,11 @@ def test_a_restarted_container_takes_its_own_record_back_at_once(account: Accoun
     account.stand_still()
     second.wait_until(lambda: not account.wrong(), "the last values are right", within_s=5)
 
+    with redis.Redis.from_url(account.redis_url) as client:
+        held_by = {client.hget(fence_key(channel, member=MEMBER), "holder") for channel in CHANNELS}
+    assert held_by == {folder.status()["process"].encode()}
+    assert account.wrong() == []
+
 
 def second_speaks(folder: ShardFolder, first: ShardProcess) -> bool:
     process = next(line["holder"] for line in first.lines() if "holder" in line)

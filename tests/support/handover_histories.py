@@ -188,6 +188,18 @@ def assert_held(world: World) -> None:
     assert len(world.twin.records) == len(world.channels)
 
 
+def holder_and_standby(make_world: MakeWorld) -> tuple[World, Pod, Pod]:
+    """A world in which one process holds everything and another one is warm beside it."""
+    world = make_world()
+    holder = world.start()
+    for _ in range(40):
+        world.everybody()
+    standby = world.start()
+    for _ in range(8):
+        world.everybody()
+    return world, holder, standby
+
+
 def rollouts(make_world: MakeWorld, seed: int, count: int = 4) -> World:
     """Roll-outs, some of them undone midway."""
     chance, world = Random(seed), make_world()
@@ -221,13 +233,7 @@ def rollouts(make_world: MakeWorld, seed: int, count: int = 4) -> World:
 
 def undo_after_a_take_over(make_world: MakeWorld, after: int) -> World:
     """The new pod has just taken over (or is about to) when it is not wanted any more; the old one has SIGTERM too."""
-    world = make_world()
-    old = world.start()
-    for _ in range(40):
-        world.everybody()
-    new = world.start()
-    for _ in range(8):
-        world.everybody()
+    world, old, new = holder_and_standby(make_world)
     world.sigterm(old)
     for _ in range(after):
         for pod in world.pods:
@@ -246,13 +252,7 @@ def undo_after_a_take_over(make_world: MakeWorld, after: int) -> World:
 
 def one_channel_taken(make_world: MakeWorld) -> World:
     """A process loses one of its channels to another: the others never stand still."""
-    world = make_world()
-    first = world.start()
-    for _ in range(40):
-        world.everybody()
-    second = world.start()
-    for _ in range(8):
-        world.everybody()
+    world, first, second = holder_and_standby(make_world)
     lost = world.channels[0]
     holds = second.core.handover.holds
     second.core.handover.advance(now_ns=world.now_ns, idle=False)
@@ -306,13 +306,7 @@ def slow_successor(make_world: MakeWorld) -> World:
 
 def feed_lost(make_world: MakeWorld) -> World:
     """The holder has no feed, and a warm process stands beside it."""
-    world = make_world()
-    holder = world.start()
-    for _ in range(40):
-        world.everybody()
-    standby = world.start()
-    for _ in range(8):
-        world.everybody()
+    world, holder, standby = holder_and_standby(make_world)
     world.set_feed(holder, on=False)
     for _ in range((TIMING.yield_ns + 2 * TIMING.poll_ns) // STEP_NS + 1):
         world.everybody()
@@ -348,13 +342,7 @@ def rewind_behind_a_lost_answer(make_world: MakeWorld) -> World:
 
 def stopped_over_a_loss(make_world: MakeWorld) -> World:
     """A holder is stopped, its successor serves, Redis loses its data, and the first to find out is the old holder."""
-    world = make_world()
-    stopped = world.start()
-    for _ in range(40):
-        world.everybody()
-    successor = world.start()
-    for _ in range(8):
-        world.everybody()
+    world, stopped, successor = holder_and_standby(make_world)
     world.pause(stopped)
     for _ in range((TIMING.silent_ns + 4 * SECOND_NS) // STEP_NS):
         world.tick(0)

@@ -21,6 +21,7 @@ from tests.support.handover_histories import (
     NoRewriteAfterClaim,
     NoRewriteAfterRewind,
     feed_lost,
+    holder_and_standby,
     one_channel_taken,
     rewind_behind_a_lost_answer,
     rollouts,
@@ -29,6 +30,7 @@ from tests.support.handover_histories import (
     undo_after_a_take_over,
     walk,
 )
+from tests.support.handover_outcome import market, newest_values, one_holder_each
 from tests.support.handover_world import STEP_NS, World
 from ticker_shard.publish import handover, handover_rules
 from ticker_shard.publish.fence import Accepted, ClaimReason, Rewound
@@ -44,17 +46,27 @@ TestAnyHistoryKeepsThePromises = HandoverHistory.TestCase
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_planned_rollout_never_leaves_a_channel_without_a_live_holder(seed):
-    rollouts(World, seed)
+    world = rollouts(World, seed)
+
+    assert one_holder_each(world)
+    assert newest_values(world) == market(world)
+    assert [sum(pod.core.ledger.dropped.values()) for pod in world.pods] == [0] * len(world.pods)
 
 
 @pytest.mark.parametrize("after", range(8))
 def test_an_undo_right_after_a_take_over_never_leaves_a_channel_without_a_live_holder(after):
-    undo_after_a_take_over(World, after)
+    world = undo_after_a_take_over(World, after)
+
+    assert world.pods[-1].core.handover.held == world.channels, "the pod that Kubernetes wants has everything"
+    assert newest_values(world) == market(world)
 
 
 @pytest.mark.parametrize("history", [slow_successor, feed_lost, one_channel_taken, rewind_behind_a_lost_answer])
 def test_a_channel_is_published_in_whatever_is_planned_or_lost(history):
-    history(World)
+    world = history(World)
+
+    assert one_holder_each(world)
+    assert newest_values(world) == market(world)
 
 
 # -- broken variants
@@ -92,7 +104,10 @@ BROKEN = {
 
 @pytest.mark.parametrize("seed", range(40))
 def test_seeded_histories_keep_the_promises(seed):
-    walk(World, seed)
+    world = walk(World, seed)
+
+    assert one_holder_each(world)
+    assert newest_values(world) == market(world)
 
 
 def walk_many(make_world: Callable[[], World], *, seeds: int) -> None:
@@ -135,13 +150,7 @@ def test_a_lonely_process_that_stood_still_takes_its_lost_record_again_after_one
 
 
 def test_a_missing_record_is_left_to_its_living_holder():
-    world = World()
-    holder = world.start()
-    for _ in range(20):
-        world.everybody()
-    standby = world.start()
-    for _ in range(8):
-        world.everybody()
+    world, holder, standby = holder_and_standby(World)
 
     world.redis_up(data=None)
     for _ in range(8):

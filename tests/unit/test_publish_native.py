@@ -18,7 +18,7 @@ from tests.support.ticks import a_table, some_rows
 from tests.support.wild_rows import a_wild_table, wild_rows
 from ticker_client.packed import change_of
 from ticker_crds import Encoding
-from ticker_shard.publish.encode import Head, make_encoders, warm_up
+from ticker_shard.publish.encode import Encoder, Head, make_encoders, warm_up
 from ticker_shard.publish.native import LITERAL_BYTES, ROW_BYTES_MAX
 from ticker_shard.publish.native_text import FIXED_MAX, put_change, put_fixed, put_moment, put_price, put_time
 from ticker_shard.publish.symbols import SymbolBook
@@ -106,8 +106,24 @@ def test_a_writer_can_be_used_again_for_fewer_rows():
         )
 
 
-def test_warming_up_asks_for_nothing():
-    warm_up(make_encoders().values())
+def test_warming_up_writes_by_every_encoder_and_asks_for_nothing():
+    asked: list[str] = []
+
+    class Noting:
+        def __init__(self, encoder: Encoder) -> None:
+            self._encoder = encoder
+
+        def encode(self, *given: Any, **named: Any) -> Any:
+            message, rows = self._encoder.encode(*given, **named)
+            asked.append(message.decode("utf-8", "replace"))
+            assert len(rows) == 1
+            return message, rows
+
+    encoders = make_encoders()
+    warm_up(Noting(encoder) for encoder in encoders.values())
+
+    assert len(asked) == len(encoders) == len(Encoding)
+    assert all("WARM-UP" in message for message in asked)
 
 
 @given(st.integers(-(2**31), 2**31 - 1), st.sampled_from([(100, 2), (10_000, 4), (10_000_000, 7)]))

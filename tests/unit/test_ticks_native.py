@@ -249,7 +249,9 @@ def test_options_are_priced_alike_also_when_one_instrument_comes_often(story: li
     now = NOON_S
     for pause, rows in story:
         now += pause
-        twins.process(frame_of(*rows), now * SECOND_NS)
+        result = twins.process(frame_of(*rows), now * SECOND_NS)  # compares the twins, states included
+        assert result.received == len(rows)
+        assert len(result.rows) + sum(len(slots) for slots in result.rejected.values()) == len(rows)
 
 
 def test_the_chain_of_the_comparison_has_options_with_greeks() -> None:
@@ -283,7 +285,8 @@ def test_the_largest_words_are_compared_as_whole_numbers(value: int) -> None:
     twins = Twins(ALL_FULL, ValidationRules())
     for token in (OPTION, CRUDE, CURRENCY, INDEX):
         for row in (Row(token), replace(Row(token), at=value), Row(token, volume=value), Row(token, last=value)):
-            twins.process(frame_of(row), OPENING * SECOND_NS)
+            result = twins.process(frame_of(row), OPENING * SECOND_NS)  # compares the twins, states included
+            assert len(result.rows) + sum(len(slots) for slots in result.rejected.values()) == 1
 
 
 def test_without_its_compiler_auto_means_numpy_and_native_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
