@@ -3,10 +3,12 @@
 Any client of redis-py will do (TLS, Sentinel, Cluster, ACL user): it is passed in and stays the caller's. After a
 broken connection the shell subscribes again. Where the channel has a durable stream (`replay`) that still holds what
 was missed, the events go on with exactly that; else with a new `Snapshot`, and what changed in between is in it.
+Give the client ``retry=None``: redis-py's own retries wait for up to seconds inside one read, and `reconnects` would
+not count them.
 
 ::
 
-    with Subscriber(redis.Redis.from_url(url), ["ticker:nifty:options"]) as ticks:
+    with Subscriber(redis.Redis.from_url(url, retry=None), ["ticker:nifty:options"]) as ticks:
         for event in ticks.events():
             match event:
                 case Snapshot(channel, rows): ...

@@ -61,7 +61,7 @@ def main() -> None:
     rows: dict[str, Row] = {}
     updates = lost = gaps = 0
     drawn = 0.0
-    client = redis.Redis.from_url(arguments.redis_url)
+    client = redis.Redis.from_url(arguments.redis_url, retry=None)
     with Subscriber(client, [arguments.channel]) as ticks, Live(console=Console(), auto_refresh=False) as screen:
         for event in ticks.events():
             match event:

@@ -39,6 +39,7 @@ from ticker_client.messages import Payload, decode_message
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 STALL_NS = 500_000_000  # a thread that is to run every 50 ms and was this late did not run
+CONNECT_S = 1.0
 
 
 def wall_offset_ns() -> int:
@@ -69,7 +70,7 @@ class Listener:
     """
 
     def __init__(
-        self, connect: Callable[[], redis.Redis], channels: Sequence[str], instruments: Sequence[Instrument]
+        self, connect: Callable[..., redis.Redis], channels: Sequence[str], instruments: Sequence[Instrument]
     ) -> None:
         self.blind: list[Interval] = []
         self.unreadable: list[str] = []
@@ -82,7 +83,8 @@ class Listener:
         self._replay_lock = threading.Lock()
         self._blind_since_ns: int | None = None
         self._full = {one.token: one.full for one in instruments}
-        self._client = connect()
+        # redis-py would connect again by itself, up to 5 s a try, and nobody would be told that it was not connected.
+        self._client = connect(retry=None, socket_connect_timeout=CONNECT_S)
         self._subscriber = _Subscriber(self, self._client, channels)
         self._without_snapshot = set(channels)
         self._complete = threading.Event()
