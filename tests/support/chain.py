@@ -87,10 +87,17 @@ class Stage:
     pricer: BlockPricer = field(default_factory=lambda: array_pricer(solve_slowly))
 
     market: type[ChainMarket] = ChainMarket
+    rest_ms: int = 0
 
     def __post_init__(self) -> None:
         self.state = InstrumentState()
-        self.greeks = GreeksCalculator(state=self.state, pricer=self.pricer, market=self.market, rules=self.rules)
+        self.greeks = GreeksCalculator(
+            state=self.state,
+            pricer=self.pricer,
+            market=self.market,
+            rules=self.rules,
+            rest_ns=self.rest_ms * 1_000_000,
+        )
         self.processor = TickProcessor(state=self.state, greeks=self.greeks)
         self.configure(self.rows)
 
@@ -134,3 +141,7 @@ class Stage:
     def reprice(self, *, later_ms: int = 0) -> Slots:
         """One turn of repricing."""
         return self.greeks.reprice(now_ns=self.now_ns + later_ms * 1_000_000)
+
+    def repricing_due(self, *, later_ms: int = 0) -> int:
+        """How many options the next turn would find."""
+        return self.greeks.repricing_due(now_ns=self.now_ns + later_ms * 1_000_000)

@@ -437,6 +437,33 @@ def test_what_was_priced_on_the_same_price_is_left_alone() -> None:
 ALL_BUT_PUT = {row: price for row, price in ALL.items() if row is not PUT}
 
 
+def test_what_was_just_priced_rests_first_and_one_that_ticks_meanwhile_needs_no_turn() -> None:
+    stage = Stage([CALL, PUT, FUTURE], rest_ms=500)
+    stage.tick({FUTURE: 26_050.0, CALL: 300.0, PUT: 250.0})
+    stage.tick({FUTURE: 26_060.0})
+
+    early, due_early = stage.reprice(later_ms=499), stage.repricing_due(later_ms=499)
+    stage.now_s += 1
+    stage.tick({PUT: 251.0})
+    late = stage.reprice()
+
+    assert (len(early), due_early) == (0, 0)
+    assert late.tolist() == [stage.slot(CALL)]
+
+
+def test_a_rest_ends_also_under_an_underlying_that_never_rests() -> None:
+    """Bounded staleness: what counts is when the option was priced, not when its underlying moved last."""
+    stage = Stage([CALL, FUTURE], rest_ms=500)
+    stage.tick({FUTURE: 26_050.0, CALL: 300.0})
+
+    turns = []
+    for ms in range(0, 2_000, 250):
+        stage.tick({FUTURE: 26_060.0 + ms / 50})
+        turns.append(len(stage.reprice(later_ms=ms)))
+
+    assert turns == [0, 0, 1, 0, 1, 0, 1, 0]
+
+
 def test_an_option_whose_underlying_comes_late_is_priced_then() -> None:
     stage = Stage([CALL, FUTURE])
     stage.tick({CALL: 300.0})
@@ -496,10 +523,10 @@ def test_a_turn_is_bounded_and_those_that_waited_longest_come_first() -> None:
     stage.tick({FUTURE: 26_060.0})
 
     first = stage.reprice(later_ms=1)
-    left = stage.greeks.repricing_due
+    left = stage.repricing_due(later_ms=1)
     second = stage.reprice(later_ms=2)
 
-    assert (len(first), left, len(second), stage.greeks.repricing_due) == (REPRICE_ROWS_MAX, 100, 100, 0)
+    assert (len(first), left, len(second), stage.repricing_due(later_ms=2)) == (REPRICE_ROWS_MAX, 100, 100, 0)
     assert not set(first.tolist()) & set(second.tolist())
 
 
@@ -531,7 +558,7 @@ def test_after_its_turns_no_option_is_on_another_price_than_its_underlying_s(eve
             stage.now_s += value
     stage.tick({FUTURE: future_price})
 
-    while len(stage.reprice(later_ms=1)) or stage.greeks.repricing_due:
+    while len(stage.reprice(later_ms=1)) or stage.repricing_due(later_ms=1):
         pass
 
     for row in options:

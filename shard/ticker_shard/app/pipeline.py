@@ -96,7 +96,8 @@ class Pipeline:
             rate=settings.rate, dividend_yield=settings.dividend_yield, stale_s=settings.underlying_stale_s
         )
         pricer, market = load_pricer(settings.engine), load_market(settings.engine)
-        self.greeks = GreeksCalculator(state=state, pricer=pricer, market=market, rules=rules)
+        rest_ns = settings.reprice_ms * MS_NS // 2
+        self.greeks = GreeksCalculator(state=state, pricer=pricer, market=market, rules=rules, rest_ns=rest_ns)
         self.processor = TickProcessor(
             state=state,
             rules=ValidationRules(market_hours=settings.market_hours),
@@ -165,8 +166,9 @@ class Pipeline:
             return False  # what follows an underlying waits; none of it is forgotten
         if self.publisher.is_repeating:
             return True
-        self.publisher.refresh(self.greeks.reprice(now_ns=time.time_ns()))
-        return self.greeks.repricing_due > 0
+        now_ns = time.time_ns()
+        self.publisher.refresh(self.greeks.reprice(now_ns=now_ns))
+        return self.greeks.repricing_due(now_ns=now_ns) > 0
 
     def greeks_counts(self) -> dict[str, Any]:
         """What became of option rows, for the status file."""

@@ -180,8 +180,11 @@ class Shard:
             raise RuntimeError("the feed ended without having been asked to")
 
     async def _keep_greeks_fresh(self) -> None:
-        """Twice within the promised time, and without a long pause while more options wait."""
-        turn_s = self.settings.reprice_ms / 2 / MS_PER_S
+        """Often enough: half of the promised time is rest, a quarter is the longest wait for a turn after it.
+
+        Without a long pause while more options are due.
+        """
+        turn_s = self.settings.reprice_ms / 4 / MS_PER_S
         while True:
             more = self.pipeline.reprice()
             await asyncio.sleep(REPRICE_PAUSE_S if more else turn_s)

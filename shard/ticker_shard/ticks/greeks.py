@@ -15,6 +15,7 @@ Every pricing is counted by outcome in `GreeksCalculator.outcomes`.
 
 Repricing invents no trade: the words stay as they are, and ``priced_ns`` says when. What is priced again is exactly
 what was last priced on another price of its underlying, the longest waiting first, `REPRICE_ROWS_MAX` a turn at most.
+It rests first: an option that ticks itself is priced then, and most do before their rest is over.
 """
 
 from __future__ import annotations
@@ -50,6 +51,9 @@ class GreeksCalculator:
         Watches underlyings: `ChainMarket`, or `underlying_native.NativeChainMarket`.
     rules
         Rate, dividends, staleness.
+    rest_ns
+        What was priced less than so long ago is not priced again yet. A row may be behind its underlying for so long,
+        and until the next turn.
 
     Attributes
     ----------
@@ -66,8 +70,10 @@ class GreeksCalculator:
         pricer: BlockPricer,
         market: type[ChainMarket] = ChainMarket,
         rules: PricingRules | None = None,
+        rest_ns: int = 0,
     ) -> None:
         self._state, self._pricer, self._rules = state, pricer, rules or PricingRules()
+        self._rest_ns = rest_ns
         self._make_market = market
         self.outcomes: NDArray[np.int64] = np.zeros(len(PricingOutcome), np.int64)
         self.repriced = 0
@@ -142,7 +148,7 @@ class GreeksCalculator:
             return _NO_SLOTS
         if self._market.renewal_due(now_ns=now_ns):
             self._renew(now_ns=now_ns)
-        waiting = self._waiting()
+        waiting = self._waiting(now_ns=now_ns)
         if len(waiting) > REPRICE_ROWS_MAX:
             oldest = np.argpartition(self._options.turn_ns[waiting], REPRICE_ROWS_MAX)[:REPRICE_ROWS_MAX]
             waiting = waiting[oldest]
@@ -159,18 +165,18 @@ class GreeksCalculator:
         self.repriced += len(changed)
         return changed.slot
 
-    @property
-    def repricing_due(self) -> int:
-        """How many options wait to be priced again, as far as is known without renewing anything."""
-        return len(self._waiting()) if self._any else 0
+    def repricing_due(self, *, now_ns: int) -> int:
+        """How many options are to be priced again now, as far as is known without renewing anything."""
+        return len(self._waiting(now_ns=now_ns)) if self._any else 0
 
     # -- private
 
-    def _waiting(self) -> Slots:
+    def _waiting(self, *, now_ns: int) -> Slots:
         market, contracts = self._market, self._contracts
         chain = contracts.chain
         waits = contracts.asked & self._state.has_row & (market.outcome[chain] == PricingOutcome.PRICED)
         waits &= self._options.priced_on != market.underlying[chain]
+        waits &= self._options.turn_ns <= now_ns - self._rest_ns
         return np.flatnonzero(waits).astype(np.int32)
 
     def _renew(self, *, now_ns: int) -> None:
