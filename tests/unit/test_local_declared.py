@@ -109,6 +109,46 @@ def test_a_file_that_is_not_yaml_is_named_without_quoting_it(folder: Path) -> No
     assert "s3cr3tvalue" not in str(fault)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (ACCOUNT.format(name="acc1", sockets=1) + "  sockets: 3\n", "sockets stands twice, again in line 7"),
+        (ACCOUNT.format(name="acc1", sockets=1) + "spec: {}\n", "spec stands twice, again in line 7"),
+        ('{"kind": "KiteAccount", "kind": "TickerSubscription"}', "kind stands twice, again in line 1"),
+        (
+            ACCOUNT.format(name="acc1", sockets=1)
+            + "---\nkind: Secret\nstringData: {api_key: s3cr3t,\n  api_key: t0k}\n",
+            "api_key stands twice, again in line 10",
+        ),
+    ],
+    ids=["in the spec", "at the top", "JSON", "a Secret, in a later document"],
+)
+def test_a_key_that_stands_twice_is_refused_with_file_and_line_and_no_value(
+    folder: Path, register: Register, text: str, message: str
+) -> None:
+    path = write_account(folder, "acc1", sockets=2)
+    register.admit(read(folder), kind=Kind.ACCOUNT, now=NOW)
+    path.write_text(text)
+
+    declared = read(folder)
+    [still] = register.admit(declared, kind=Kind.ACCOUNT, now=LATER)
+
+    assert [str(fault) for fault in declared.faults] == [f"acc1.yaml: {message}"]
+    assert still["spec"]["sockets"] == 2, "what counted goes on"
+
+
+def test_a_key_that_a_merge_brings_and_the_object_overrides_is_no_key_that_stands_twice(folder: Path) -> None:
+    (folder / "a.yaml").write_text(
+        "apiVersion: tickershard.io/v1alpha1\nkind: KiteAccount\nmetadata: {name: acc1}\n"
+        "spec:\n  <<: {credentialsRef: {name: t}, sockets: 3}\n  sockets: 2\n"
+    )
+
+    declared = read(folder)
+
+    assert not declared.faults
+    assert declared.objects[Kind.ACCOUNT, "acc1"]["spec"]["sockets"] == 2
+
+
 def test_another_namespace_an_unknown_kind_and_a_second_declaration_do_not_count(folder: Path) -> None:
     write_account(folder, "twice")
     (folder / "zz.yaml").write_text(

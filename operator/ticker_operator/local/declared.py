@@ -33,6 +33,7 @@ MODELS: Final[dict[str, type[KindModel]]] = {Kind.ACCOUNT: KiteAccount, Kind.SUB
 SECRET: Final = "Secret"  # noqa: S105 - a kind
 REGISTER_FILE: Final = "objects.json"
 FILE_BYTES_MAX: Final = 8 * 1024 * 1024
+KEY_CHARS_MAX: Final = 100  # of a key in a sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,9 @@ def _documents(path: Path) -> list[Any] | str:
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
             return f"more than {FILE_BYTES_MAX:,} bytes; split it"
-        documents = list(yaml.safe_load_all(path.read_text()))
+        documents = list(yaml.load_all(path.read_text(), Loader=_Loader))
+    except _TwiceError as error:
+        return str(error)
     except (OSError, UnicodeDecodeError) as error:
         return f"cannot be read: {type(error).__name__}"
     except yaml.YAMLError as error:
@@ -157,6 +160,26 @@ def _documents(path: Path) -> list[Any] | str:
         # Out of the parser: a date that does not exist, or nesting without end.
         return f"cannot be read: {type(error).__name__}"
     return [document for document in documents if document is not None]
+
+
+class _TwiceError(Exception):
+    """A key stands twice in one object."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as an API server reads it: of a key that stands twice, the later one must not win unseen."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        assert node is not None
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if (key.tag, key.value) in seen:
+                raise _TwiceError(f"{key.value[:KEY_CHARS_MAX]} stands twice, again in line {key.start_mark.line + 1}")
+            seen.add((key.tag, key.value))
+        return node
 
 
 def _judge(document: Any, *, namespace: str) -> tuple[tuple[str, str], str | None]:
