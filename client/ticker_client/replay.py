@@ -78,8 +78,12 @@ class _Reader(Shell):
     A position with a dash is an entry, which was given out; one without is a moment, in milliseconds since 1970.
     """
 
-    def __init__(self, channels: Sequence[str], since: Since, settle_s: float) -> None:
+    def __init__(self, client: object, channels: Sequence[str], since: Since, settle_s: float) -> None:
         super().__init__(channels, settle_s)
+        if len(self.channels) > 1 and isinstance(client, redis.RedisCluster | aioredis.RedisCluster):
+            raise ValueError(
+                "on a Redis Cluster read each channel with a replay of its own: they lie on different nodes"
+            )
         self._by_key = {stream_key(channel): channel for channel in self.channels}
         self._at = {channel: _begin(since, channel) for channel in self.channels}
 
@@ -116,7 +120,7 @@ class _Reader(Shell):
 class Replay(_Reader, SyncShell):
     """Events of some channels from a position on, synchronously.
 
-    On a Redis Cluster read each channel with a `Replay` of its own: they lie on different servers.
+    On a Redis Cluster read each channel with a `Replay` of its own: they lie on different nodes.
 
     Parameters
     ----------
@@ -134,7 +138,7 @@ class Replay(_Reader, SyncShell):
     def __init__(
         self, client: redis.Redis, channels: Sequence[str], *, since: Since = OLDEST, settle_s: float = SETTLE_S
     ) -> None:
-        super().__init__(channels, since, settle_s)
+        super().__init__(client, channels, since, settle_s)
         self._client = client
 
     def events(self, *, live: bool = True, reconnect: bool = True) -> Iterator[Event]:
@@ -192,7 +196,7 @@ class AsyncReplay(_Reader, AsyncShell):
     def __init__(
         self, client: aioredis.Redis, channels: Sequence[str], *, since: Since = OLDEST, settle_s: float = SETTLE_S
     ) -> None:
-        super().__init__(channels, since, settle_s)
+        super().__init__(client, channels, since, settle_s)
         self._client = client
 
     async def events(self, *, live: bool = True, reconnect: bool = True) -> AsyncIterator[Event]:

@@ -13,7 +13,14 @@ from ticker_client.stream import TickStream
 WAIT_FIRST_S: Final = 0.1
 WAIT_MAX_S: Final = 5.0
 REFUSED: Final = (redis.AuthenticationError, redis.exceptions.AuthorizationError)  # connection errors by name only
-BROKEN: Final = (redis.ConnectionError, redis.TimeoutError, OSError)
+BROKEN: Final = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    OSError,
+    # Of a Redis Cluster: some of its nodes, or all of them, cannot be reached for now.
+    redis.exceptions.ClusterError,
+    redis.exceptions.RedisClusterException,
+)
 
 
 class Shell:

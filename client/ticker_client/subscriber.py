@@ -4,7 +4,7 @@ Any client of redis-py will do (TLS, Sentinel, Cluster, ACL user): it is passed 
 broken connection the shell subscribes again. Where the channel has a durable stream (`replay`) that still holds what
 was missed, the events go on with exactly that; else with a new `Snapshot`, and what changed in between is in it.
 Give the client ``retry=None``: redis-py's own retries wait for up to seconds inside one read, and `reconnects` would
-not count them.
+not count them. A server that vanished without a word is noticed after `POLL_S` × (1 + `ANSWER_READS`) seconds.
 
 ::
 
@@ -33,7 +33,8 @@ from ticker_client.stream import SETTLE_S, Event, TickStream
 
 PAGE: Final = 100  # entries of the stream in one answer
 MISSED_MAX: Final = 1_000  # messages that are fetched after a disconnect, up to 80 MB; beyond, a snapshot is cheaper
-POLL_S: Final = 1.0  # how long one read waits; only bounds how soon `close` is noticed
+POLL_S: Final = 1.0  # how long one read waits: how soon `close` is noticed, and a silence is questioned
+ANSWER_READS: Final = 4  # so many reads more may stay empty before an answer is missed
 
 
 class _Missed:
@@ -63,6 +64,41 @@ class _Missed:
     def events(self) -> list[Event] | None:
         """What was missed and what came since; `None` if the stream does not reach back so far."""
         return self._stream.resume(self._channel, reversed(self._found)) if self._complete else None
+
+
+class Silence:
+    """Of one connection: whether anybody is still there.
+
+    A server that vanished (a pulled cable, a dead node) closes nothing, and so looks like a market in which nothing
+    happens. The first read that stays empty asks; any answer will do, be it that this user may not ask. The first
+    question of a connection is SUBSCRIBE itself.
+    """
+
+    def __init__(self) -> None:
+        self._heard = False
+        self._empty = 0
+
+    def asks(self, reply: object | None) -> bool:
+        """After each read: whether to send a PING now.
+
+        Raises
+        ------
+        redis.TimeoutError
+            No answer for `ANSWER_READS` reads.
+        """
+        if reply is not None:
+            self._heard, self._empty = True, 0
+            return False
+        self._empty += 1
+        if self._empty > ANSWER_READS:
+            raise redis.TimeoutError(f"silent for {self._empty * POLL_S:g} s, and no answer to a question")
+        return self._heard and self._empty == 1
+
+    def answered_by(self, refusal: redis.exceptions.NoPermissionError) -> dict[str, Any]:
+        """A user without ``+ping`` is told so: the server lives. Raises `refusal` if it answers something else."""
+        if not self._heard or not self._empty:
+            raise refusal
+        return {"type": "refusal", "channel": ""}
 
 
 class _Subscribed(Shell):
@@ -110,10 +146,14 @@ class Subscriber(_Subscribed, SyncShell):
         """
         while not self._closed:
             pubsub = self._client.pubsub()  # type: ignore[no-untyped-call]
+            silence = Silence()
             try:
                 pubsub.subscribe(*self.channels)
                 while not self._closed:
-                    name, events = self._take(pubsub.get_message(timeout=POLL_S))
+                    reply = self._read(pubsub, silence)
+                    if silence.asks(reply):
+                        pubsub.ping()
+                    name, events = self._take(reply)
                     if events is None:
                         events = self._resume(name) if self.stream.heard(name) else None
                         events = self._snapshot(name) if events is None else events
@@ -123,6 +163,12 @@ class Subscriber(_Subscribed, SyncShell):
                 time.sleep(self._wait_after(error, reconnect=reconnect))
             finally:
                 pubsub.close()
+
+    def _read(self, pubsub: redis.client.PubSub, silence: Silence) -> Mapping[str, Any] | None:
+        try:
+            return pubsub.get_message(timeout=POLL_S)  # type: ignore[no-any-return]
+        except redis.exceptions.NoPermissionError as refusal:
+            return silence.answered_by(refusal)
 
     def _snapshot(self, name: str) -> list[Event]:
         with self._client.pipeline(transaction=True) as pipe:
@@ -169,10 +215,15 @@ class AsyncSubscriber(_Subscribed, AsyncShell):
         """
         while not self._closed:
             pubsub = self._client.pubsub()
+            silence = Silence()
             try:
+                await self._client.initialize()  # a Cluster's pub/sub does not look for its nodes by itself
                 await pubsub.subscribe(*self.channels)
                 while not self._closed:
-                    name, events = self._take(await pubsub.get_message(timeout=POLL_S))
+                    reply = await self._read(pubsub, silence)
+                    if silence.asks(reply):
+                        await pubsub.ping()
+                    name, events = self._take(reply)
                     if events is None:
                         events = await self._resume(name) if self.stream.heard(name) else None
                         events = await self._snapshot(name) if events is None else events
@@ -183,6 +234,12 @@ class AsyncSubscriber(_Subscribed, AsyncShell):
                 await asyncio.sleep(self._wait_after(error, reconnect=reconnect))
             finally:
                 await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    async def _read(self, pubsub: aioredis.client.PubSub, silence: Silence) -> Mapping[str, Any] | None:
+        try:
+            return await pubsub.get_message(timeout=POLL_S)  # type: ignore[no-any-return]
+        except redis.exceptions.NoPermissionError as refusal:
+            return silence.answered_by(refusal)
 
     async def _snapshot(self, name: str) -> list[Event]:
         async with self._client.pipeline(transaction=True) as pipe:

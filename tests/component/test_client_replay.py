@@ -18,6 +18,7 @@ import redis
 import redis.asyncio as aioredis
 
 from tests.support.publishing import Pod, until
+from tests.support.redis_proxy import redis_proxy
 from tests.support.redis_server import redis_server
 from tests.support.ticks import a_table
 from ticker_client import (
@@ -190,6 +191,29 @@ async def test_a_broken_connection_leaves_no_hole_and_gives_nothing_twice(client
         found += await take(events, 100)
 
     assert prices(found) == list(range(1, 401))
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_server_that_vanished_without_a_word_is_left(shared_redis, client, kind):
+    say(client, 1)
+    async with redis_proxy(shared_redis.port) as proxy, asyncio.timeout(DEADLINE_S):
+        replay: Any
+        if kind == "sync":
+            replay = Replay(redis.Redis.from_url(proxy.url, retry=None), [CHANNEL])
+            events = as_async(replay.events())
+        else:
+            replay = AsyncReplay(aioredis.Redis.from_url(proxy.url, retry=None), [CHANNEL])
+            events = replay.events()
+        assert prices(await take(events, 1)) == [1]
+
+        proxy.black_hole = True
+        say(client, 2)
+        waiting = asyncio.ensure_future(take(events, 1))
+        await until(lambda: replay.reconnects)
+        proxy.black_hole = False
+
+        assert prices(await waiting) == [2]
+        replay.close()
 
 
 async def test_a_channel_without_a_stream_is_an_error_that_names_the_setting(reader):

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 import redis
 import redis.asyncio as aioredis
 
-from tests.support.redis_server import redis_server
+from tests.support.publishing import until
+from tests.support.redis_proxy import redis_proxy
+from tests.support.redis_server import RedisServer, redis_server
 from ticker_client import AsyncSubscriber, Event, Snapshot, Subscriber, Update, last_values_key, numbers_key
 
 CHANNEL = "ticker:nifty:options"
 DEADLINE_S = 20
+QUIET_S = 7.0  # more than a subscriber waits for an answer
 
 
 def a_row(price: float, symbol: str = "NFO:X0") -> bytes:
@@ -119,8 +123,6 @@ def test_a_text_client_is_as_good(redis_url):
 
 
 def test_without_reconnecting_a_broken_connection_is_raised():
-    from tests.support.redis_server import redis_server
-
     with redis_server() as server:
         events = Subscriber(redis.Redis.from_url(server.url, retry=None), [CHANNEL]).events(reconnect=False)
         assert isinstance(next(events), Snapshot)
@@ -139,3 +141,77 @@ async def test_what_no_reconnect_can_heal_is_raised(url_part):
         async with asyncio.timeout(DEADLINE_S):
             with pytest.raises(redis.AuthenticationError):
                 await anext(AsyncSubscriber(aioredis.Redis.from_url(url), [CHANNEL]).events())
+
+
+# -- silence
+
+
+async def as_async(events: Iterator[Event]) -> AsyncIterator[Event]:
+    """A synchronous subscriber, read in a thread."""
+    nothing = object()
+    while (event := await asyncio.to_thread(next, events, nothing)) is not nothing:
+        yield event
+
+
+def reading(kind: str, url: str, **options: Any) -> tuple[Subscriber | AsyncSubscriber, AsyncIterator[Event]]:
+    if kind == "async":
+        subscriber = AsyncSubscriber(aioredis.Redis.from_url(url, retry=None, **options), [CHANNEL])
+        return subscriber, subscriber.events()
+    synchronous = Subscriber(redis.Redis.from_url(url, retry=None, **options), [CHANNEL])
+    return synchronous, as_async(synchronous.events())
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_server_that_vanished_without_a_word_is_left(shared_redis, redis_url, kind, protocol):
+    with redis.Redis.from_url(redis_url) as client:
+        publish(client, 1, 1.0)
+        async with redis_proxy(shared_redis.port) as proxy, asyncio.timeout(DEADLINE_S):
+            subscriber, events = reading(kind, proxy.url, protocol=protocol)
+            assert prices([await anext(events)]) == [1.0]
+
+            proxy.black_hole = True
+            publish(client, 2, 2.0)
+            waiting = asyncio.ensure_future(anext(events))
+            await until(lambda: subscriber.reconnects)
+            proxy.black_hole = False
+            event = await waiting
+
+            assert isinstance(event, Snapshot)
+            assert prices([event]) == [2.0]
+            subscriber.close()
+
+
+READERS = {
+    "sync": ("sync", {}),
+    "async": ("async", {}),
+    "sync, protocol 3": ("sync", {"protocol": 3}),
+    "async, protocol 3": ("async", {"protocol": 3}),
+    "text": ("sync", {"decode_responses": True}),
+    "text, protocol 3": ("async", {"decode_responses": True, "protocol": 3}),
+    "checks of redis-py's own": ("async", {"health_check_interval": 1}),
+    "may not ask": ("sync", {"username": "mute", "password": "word"}),
+    "may not ask, async": ("async", {"username": "mute", "password": "word", "protocol": 3}),
+}
+
+
+async def test_a_quiet_market_is_left_alone(shared_redis: RedisServer, redis_url: str):
+    with redis.Redis.from_url(redis_url) as client:
+        client.execute_command("ACL", "SETUSER", "mute", "on", ">word", "~*", "&*", "+@all", "-ping")
+        publish(client, 1, 1.0)
+        subscribers = {name: reading(kind, redis_url, **options) for name, (kind, options) in READERS.items()}
+        async with asyncio.timeout(DEADLINE_S + QUIET_S):
+            for _, events in subscribers.values():
+                assert isinstance(await anext(events), Snapshot)
+            waiting = [asyncio.ensure_future(anext(events)) for _, events in subscribers.values()]
+
+            await asyncio.sleep(QUIET_S)  # the silence itself is what is tested
+            publish(client, 2, 2.0)
+
+            assert prices(await asyncio.gather(*waiting)) == [2.0] * len(READERS)
+        assert {name: subscriber.reconnects for name, (subscriber, _) in subscribers.items()} == dict.fromkeys(
+            READERS, 0
+        )
+        for subscriber, _ in subscribers.values():
+            subscriber.close()
+        client.execute_command("ACL", "DELUSER", "mute")
