@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.controlplane import ControlPlane
 from tests.support.controlplane_client import kind_manifest
+from tests.support.kinds_refused import a_shard
 from tests.support.operator import Broker, Pool, operator_identity, role_rules
 from ticker_crds import AssignedInstrument, AssignmentTable, Channel, Mode
 from ticker_crds.assignment import TABLE_KEY
@@ -22,10 +23,15 @@ from ticker_operator.kube.connection import open_client
 from ticker_operator.kube.gateway import (
     CONFIG_MAPS,
     DEPLOYMENTS,
+    LEASES,
+    ROLE_BINDINGS,
+    ROLES,
+    SERVICE_ACCOUNTS,
     AbsentError,
     ConflictError,
     Gateway,
     RefusedError,
+    Resource,
     UnclearError,
 )
 from ticker_operator.kube.reader import KubeReader
@@ -191,6 +197,45 @@ async def test_removal_of_a_shard_deletes_its_own_deployment_and_no_strangers_of
     assert removal is Removal.GONE
     found = await gateway.list_all(DEPLOYMENTS)
     assert [live["metadata"]["name"] for live in found["items"]] == ([shard_name("acc1")] if left else [])
+
+
+RBAC = "rbac.authorization.k8s.io"
+LEFTOVERS: dict[Resource, dict[str, Any]] = {
+    ROLE_BINDINGS: {"roleRef": {"apiGroup": RBAC, "kind": "Role", "name": "any"}, "subjects": []},
+    ROLES: {"rules": []},
+    SERVICE_ACCOUNTS: {},
+    LEASES: {"spec": {"holderIdentity": ""}},
+    CONFIG_MAPS: {"data": {}},
+}
+
+
+@pytest.mark.parametrize(
+    ("labels", "left"),
+    [
+        ({LABEL_MANAGED_BY: MANAGED_BY, LABEL_ACCOUNT: "acc1"}, False),
+        ({}, True),
+        ({LABEL_MANAGED_BY: "Helm", LABEL_ACCOUNT: "acc1"}, True),
+        ({LABEL_MANAGED_BY: MANAGED_BY, LABEL_ACCOUNT: "acc2"}, True),
+    ],
+    ids=["the shard's own", "without labels", "somebody else's", "another account's"],
+)
+async def test_removal_of_a_shard_deletes_what_was_made_for_it_and_nothing_else_of_those_names(
+    gateway: Gateway, pool: Pool, labels: dict[str, str], left: bool
+) -> None:
+    for resource, content in LEFTOVERS.items():
+        name = assignment_name("acc1") if resource is CONFIG_MAPS else shard_name("acc1")
+        head = {"apiVersion": resource.api_version, "kind": resource.kind}
+        pool.create({**head, "metadata": {"name": name, "labels": labels}, **content})
+    pool.create(a_shard())
+    workloads = KubeWorkloads(gateway, seen=lambda _kind, _obj: None, uid_of=lambda _account: "", clock=Clock())
+
+    removal = await workloads.remove_shard("acc1")
+
+    assert removal is Removal.GONE
+    names = {shard_name("acc1"), assignment_name("acc1")}
+    found = {each.kind: not names.isdisjoint(pool.names(each.kind, each.api_version)) for each in LEFTOVERS}
+    assert found == {each.kind: left for each in LEFTOVERS}
+    assert not pool.names(Kind.SHARD)
 
 
 async def test_what_took_the_place_of_the_object_that_was_seen_is_not_deleted(gateway: Gateway, pool: Pool) -> None:

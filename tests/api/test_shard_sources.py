@@ -26,7 +26,14 @@ from tests.support.kinds_refused import a_shard
 from ticker_common.settings import load_settings
 from ticker_crds import AssignedInstrument, AssignmentTable, Channel, Mode, encode_table
 from ticker_crds.assignment import HEADER_KEY, TABLE_KEY
-from ticker_crds.constants import LABEL_CREDENTIALS, MANAGER_OPERATOR, Reason
+from ticker_crds.constants import (
+    LABEL_ACCOUNT,
+    LABEL_CREDENTIALS,
+    LABEL_MANAGED_BY,
+    MANAGED_BY,
+    MANAGER_OPERATOR,
+    Reason,
+)
 from ticker_shard.app.command import kubernetes_outside
 from ticker_shard.app.settings import ShardSettings
 from ticker_shard.app.shard import Outside
@@ -121,9 +128,11 @@ class Pool:
         status: dict[str, Any] = found.get("status", {})
         return status
 
+    def lease(self) -> dict[str, Any]:
+        return self.admin.get("Lease", "ticker-acc1", namespace=self.namespace, api_version="coordination.k8s.io/v1")
+
     def lease_holder(self) -> str:
-        lease = self.admin.get("Lease", "ticker-acc1", namespace=self.namespace, api_version="coordination.k8s.io/v1")
-        return str(lease["spec"]["holderIdentity"])
+        return str(self.lease()["spec"]["holderIdentity"])
 
 
 def a_table(revision: int) -> AssignmentTable:
@@ -227,6 +236,9 @@ async def test_the_lease_is_created_by_name_and_held_by_one(pool: Pool) -> None:
         assert await two.observe() is LeaseState.OTHER
         assert await one.take()
         assert pool.lease_holder() == "pod-1/a"
+        assert (
+            pool.lease()["metadata"]["labels"].items() >= {LABEL_MANAGED_BY: MANAGED_BY, LABEL_ACCOUNT: "acc1"}.items()
+        )
 
         await one.release()
         assert await two.observe() is LeaseState.VACANT
@@ -347,7 +359,7 @@ async def test_a_lease_without_renewals_becomes_vacant_by_the_observers_clock(po
         await dead.observe()
         assert await dead.take()
         observer = KubernetesVoice(
-            api, namespace=pool.namespace, shard="ticker-acc1", process="pod-2/b",
+            api, namespace=pool.namespace, account="acc1", process="pod-2/b",
             monotonic_ns=lambda: next(seconds) * 1_000_000_000, wall_clock=lambda: datetime.now(tz=UTC),
         )  # fmt: skip
         states = [await observer.observe() for _ in range(4)]

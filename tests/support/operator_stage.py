@@ -16,7 +16,16 @@ from typing import Any, Final
 from tests.support.controlplane_client import collection_path
 from tests.support.operator import DEADLINE_S, Pool
 from ticker_crds import AssignmentTable
-from ticker_crds.constants import API_VERSION, MANAGER_SHARD, Condition, Kind, Reason
+from ticker_crds.constants import (
+    API_VERSION,
+    LABEL_ACCOUNT,
+    LABEL_MANAGED_BY,
+    MANAGED_BY,
+    MANAGER_SHARD,
+    Condition,
+    Kind,
+    Reason,
+)
 
 STEP_S: Final = 0.15
 
@@ -116,7 +125,7 @@ class Stage:
         account = shard["spec"]["accountRef"]["name"]
         if account in self.silent:
             return
-        self._renew(shard["metadata"]["name"])
+        self._renew(shard)
         if account in self.slow:
             return
         try:
@@ -136,11 +145,12 @@ class Stage:
             roles = {row.symbol: row.role.value for row in table.instruments}
             self.acknowledged.setdefault(account, []).append((table.revision, roles))
 
-    def _renew(self, name: str) -> None:
+    def _renew(self, shard: Mapping[str, Any]) -> None:
+        labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_ACCOUNT: shard["spec"]["accountRef"]["name"]}
         lease = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"name": name},
+            "metadata": {"name": shard["metadata"]["name"], "labels": labels},
             "spec": {"holderIdentity": "pod/1", "renewTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")},
         }
         self.pool.client.apply(lease, manager="stage", namespace=self.pool.namespace, force=True)

@@ -249,7 +249,7 @@ class KubeWorkloads:
             if pods_view(pods.get("items") or ()).alive:
                 return Removal.LEAVING
             for resource, name in _leftovers(account):
-                await self._gateway.delete(resource, name)
+                await self._delete_ours(resource, name, account)
                 self._applied.pop((resource.kind, name), None)
         except ApiError as error:
             log.warning("shard not removed", extra={"account": account, "detail": str(error)})
@@ -263,6 +263,19 @@ class KubeWorkloads:
             if live["metadata"]["name"] == shard_name(account):
                 await self._gateway.delete(DEPLOYMENTS, shard_name(account), uid=live["metadata"]["uid"])
 
+    async def _delete_ours(self, resource: Resource, name: str, account: str) -> None:
+        """Delete what was made for the shard, as it was seen; an object of that name without our labels stays."""
+        live = await self._get_or_none(resource, name)
+        if live is None:
+            return
+        # A TickerShard is nobody else's by its kind, whatever became of its labels.
+        if resource is SHARDS or _is_labelled(live, account):
+            await self._gateway.delete(resource, name, uid=live["metadata"]["uid"])
+        else:
+            log.warning(
+                "left alone: it lacks our labels", extra={"account": account, "object": f"{resource.kind}/{name}"}
+            )
+
     async def _is_wanted(self, account: str) -> bool:
         """The last guard before anything is deleted: the account itself, asked now."""
         live = await self._get_or_none(CUSTOM[Kind.ACCOUNT], account)
@@ -275,6 +288,11 @@ def _parts(shard: DesiredShard) -> tuple[tuple[Resource, Manifest], ...]:
         (ROLES, shard.role),
         (ROLE_BINDINGS, shard.role_binding),
     )
+
+
+def _is_labelled(live: Body, account: str) -> bool:
+    labels = live["metadata"].get("labels") or {}
+    return labels.get(LABEL_MANAGED_BY) == MANAGED_BY and labels.get(LABEL_ACCOUNT) == account
 
 
 def _leftovers(account: str) -> tuple[tuple[Resource, str], ...]:

@@ -158,7 +158,7 @@ def kubernetes_outside(settings: ShardSettings, api: ApiServer, *, process: str)
         voice=KubernetesVoice(
             api,
             namespace=namespace,
-            shard=shard,
+            account=settings.account,
             process=process,
             monotonic_ns=time.monotonic_ns,
             wall_clock=lambda: datetime.now(tz=UTC),

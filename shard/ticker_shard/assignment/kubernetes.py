@@ -25,13 +25,18 @@ from ticker_crds.assignment import HEADER_KEY, TABLE_KEY
 from ticker_crds.constants import (
     API_VERSION,
     GROUP,
+    LABEL_ACCOUNT,
     LABEL_CREDENTIALS,
+    LABEL_MANAGED_BY,
+    LABEL_SHARD,
+    MANAGED_BY,
     MANAGER_SHARD,
     PLURALS,
     VERSION,
     Kind,
     Reason,
 )
+from ticker_crds.names import shard_name
 from ticker_shard.assignment.api import Answer, ApiServer, ApiUnreachableError, version_of
 from ticker_shard.assignment.credentials import ACCESS_TOKEN, API_KEY, credentials_from
 from ticker_shard.assignment.follower import Absent, Forbidden, Found, ObjectFollower
@@ -158,12 +163,16 @@ class KubernetesVoice:
         api: ApiServer,
         *,
         namespace: str,
-        shard: str,
+        account: str,
         process: str,
         monotonic_ns: Callable[[], int],
         wall_clock: Callable[[], datetime],
     ) -> None:
-        self._api, self._shard, self._process = api, shard, process
+        shard = shard_name(account)
+        self._api, self._process = api, process
+        # By the labels the operator knows whose Lease it is, when the account is gone.
+        labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_ACCOUNT: account, LABEL_SHARD: shard}
+        self._metadata: Mapping[str, Any] = {"name": shard, "labels": labels}
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{quote(namespace)}/leases/{quote(shard)}"
         self._monotonic_ns, self._wall_clock = monotonic_ns, wall_clock
         self._watcher = LeaseWatcher(process)
@@ -208,11 +217,9 @@ class KubernetesVoice:
         await self._put({**_spec(self._lease), "holderIdentity": ""})
 
     async def _put(self, spec: Mapping[str, Any]) -> bool:
-        metadata = {"name": self._shard}
         version = version_of(self._lease or {})
-        if version:
-            metadata["resourceVersion"] = version
-        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": dict(spec)}
+        metadata = {**self._metadata, "resourceVersion": version} if version else self._metadata
+        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": dict(metadata), "spec": dict(spec)}
         try:
             answer = await self._api.put(self._path, body)
         except ApiUnreachableError as error:
