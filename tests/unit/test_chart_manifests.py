@@ -87,6 +87,13 @@ def test_its_defaults_are_the_programs_own(monkeypatch: pytest.MonkeyPatch) -> N
             "underlying_stale_s",
             "reprice_ms",
             "stream_max",
+            "circuit_failures",
+            "circuit_wait_first_ms",
+            "circuit_wait_max_ms",
+            "backpressure_fill",
+            "backpressure_conflate_ms",
+            "backpressure_shed_ms",
+            "backpressure_calm_ms",
         )
     }
     for name, field in OperatorSettings.model_fields.items():

@@ -7,10 +7,16 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
+import click
 import jsonschema
+import pytest
 import yaml
+from pydantic import BaseModel
 
 from tests.support.chart import CHART, REDIS, TRIAL, helm
+from ticker_common.settings import load_settings
+from ticker_operator.app.settings import OperatorSettings
+from ticker_shard.app.settings import ShardSettings
 
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
 TEXT = (CHART / "values.yaml").read_text()
@@ -82,3 +88,39 @@ def test_lint_finds_nothing(tmp_path: Any) -> None:
             check=False,
         )
         assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+
+
+def numeric(model: type[BaseModel], name: str) -> tuple[Any, Any]:
+    """The least and the most that a setting may be."""
+    said = model.model_json_schema()["properties"][name]
+    one = next(option for option in said.get("anyOf", [said]) if option.get("type") != "null")
+    return one.get("minimum"), one.get("maximum")
+
+
+PASSED_ON = sorted(name.removeprefix("shard_") for name in OperatorSettings.model_fields if name.startswith("shard_"))
+
+
+@pytest.mark.parametrize("name", [name for name in PASSED_ON if name in ShardSettings.model_fields])
+def test_chart_operator_and_shard_draw_the_same_bounds(name: str) -> None:
+    first, *more = name.split("_")
+    said = SCHEMA["properties"]["shards"]["properties"][first + "".join(word.title() for word in more)]
+
+    assert numeric(OperatorSettings, f"shard_{name}") == numeric(ShardSettings, name)
+    if numeric(ShardSettings, name) != (None, None):
+        assert (said["minimum"], said["maximum"]) == numeric(ShardSettings, name)
+
+
+@pytest.mark.parametrize(
+    ("given", "both"),
+    [
+        ({"shard_circuit_wait_first_ms": 500, "shard_circuit_wait_max_ms": 100}, ("500", "100")),
+        ({"shard_backpressure_conflate_ms": 3_000, "shard_backpressure_shed_ms": 3_000}, ("3000", "3000")),
+    ],
+)
+def test_what_every_shard_would_refuse_the_operator_refuses_at_its_start(
+    given: dict[str, int], both: tuple[str, str]
+) -> None:
+    with pytest.raises(click.UsageError) as refusal:
+        load_settings(OperatorSettings, {"shard_image": "i", **given})
+
+    assert all(number in refusal.value.message for number in both)

@@ -135,6 +135,13 @@ def test_the_command_line_is_one_that_the_shard_takes(monkeypatch: pytest.Monkey
         underlying_stale_s=30.0,
         reprice_ms=0,
         stream_max=500,
+        circuit_failures=3,
+        circuit_wait_first_ms=20,
+        circuit_wait_max_ms=500,
+        backpressure_fill=0.5,
+        backpressure_conflate_ms=2_000,
+        backpressure_shed_ms=4_000,
+        backpressure_calm_ms=3_000,
     )
     verb, *flags = container_of(rendered(an_account("acc1", sockets=2), knobs))["args"]
     given_flags = dict(flag.removeprefix("--").split("=", 1) for flag in flags)
@@ -148,6 +155,10 @@ def test_the_command_line_is_one_that_the_shard_takes(monkeypatch: pytest.Monkey
     pricing = (settings.rate, settings.dividend_yield, settings.underlying_stale_s, settings.reprice_ms)
     assert pricing == (0.07, 0.01, 30.0, 0)
     assert settings.stream_max == 500
+    circuit = (settings.circuit_failures, settings.circuit_wait_first_ms, settings.circuit_wait_max_ms)
+    assert circuit == (3, 20, 500)
+    backpressure = (settings.backpressure_conflate_ms, settings.backpressure_shed_ms, settings.backpressure_calm_ms)
+    assert (settings.backpressure_fill, *backpressure) == (0.5, 2_000, 4_000, 3_000)
 
 
 def test_no_secret_and_no_address_of_redis_is_rendered() -> None:

@@ -34,6 +34,13 @@ shard_dividend_yield: {{ $shards.dividendYield | toString | quote }}
 shard_underlying_stale_s: {{ $shards.underlyingStaleS | toString | quote }}
 shard_reprice_ms: {{ $shards.repriceMs | int | quote }}
 shard_stream_max: {{ $shards.streamMax | int | quote }}
+shard_circuit_failures: {{ $shards.circuitFailures | int | quote }}
+shard_circuit_wait_first_ms: {{ $shards.circuitWaitFirstMs | int | quote }}
+shard_circuit_wait_max_ms: {{ $shards.circuitWaitMaxMs | int | quote }}
+shard_backpressure_fill: {{ $shards.backpressureFill | toString | quote }}
+shard_backpressure_conflate_ms: {{ $shards.backpressureConflateMs | int | quote }}
+shard_backpressure_shed_ms: {{ $shards.backpressureShedMs | int | quote }}
+shard_backpressure_calm_ms: {{ $shards.backpressureCalmMs | int | quote }}
 shard_drain_deadline_s: {{ $shards.drainDeadlineS | int | quote }}
 shard_log_level: {{ $shards.logLevel | quote }}
 shard_resources: {{ $shards.resources | toJson | quote }}

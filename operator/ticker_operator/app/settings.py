@@ -110,6 +110,25 @@ class OperatorSettings(ProgramSettings):
         ge=0,
         le=1_000_000,
     )
+    shard_circuit_failures: int | None = Field(
+        None, description="So many failures of Redis in a row open the circuit.", ge=1, le=10
+    )
+    shard_circuit_wait_first_ms: int | None = Field(
+        None, description="While it is open: the wait before the first attempt; it doubles.", ge=10, le=1_000
+    )
+    shard_circuit_wait_max_ms: int | None = Field(None, description="The longest such wait.", ge=50, le=1_900)
+    shard_backpressure_fill: float | None = Field(
+        None, description="A queue this full, as a fraction of its ceiling: newest values only.", ge=0.1, le=1
+    )
+    shard_backpressure_conflate_ms: int | None = Field(
+        None, description="Redis took nothing for so long: newest values only.", ge=100, le=60_000
+    )
+    shard_backpressure_shed_ms: int | None = Field(
+        None, description="Redis took nothing for so long: options are not priced again either.", ge=200, le=120_000
+    )
+    shard_backpressure_calm_ms: int | None = Field(
+        None, description="So long below half of a threshold: one level back.", ge=100, le=60_000
+    )
     shard_drain_deadline_s: int = Field(90, description="A shard waits so long for its successor.", ge=0, le=600)
     shard_log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Of the shards.")
     rollout_deadline_s: int = Field(600, description="A roll-out that takes longer is stalled.", ge=30, le=86_400)
@@ -183,6 +202,16 @@ class OperatorSettings(ProgramSettings):
                 "is silent before it is lost"
             )
         assert self.detect_after_s * SECOND_NS > GAP_NS
+        first_ms, max_ms = self.shard_circuit_wait_first_ms, self.shard_circuit_wait_max_ms
+        if first_ms is not None and max_ms is not None and first_ms > max_ms:
+            raise ValueError(
+                f"shard_circuit_wait_first_ms ({first_ms}) must not be above shard_circuit_wait_max_ms ({max_ms})"
+            )
+        conflate_ms, shed_ms = self.shard_backpressure_conflate_ms, self.shard_backpressure_shed_ms
+        if conflate_ms is not None and shed_ms is not None and conflate_ms >= shed_ms:
+            raise ValueError(
+                f"shard_backpressure_conflate_ms ({conflate_ms}) must be below shard_backpressure_shed_ms ({shed_ms})"
+            )
         return self
 
     def knobs(self) -> ShardKnobs:
@@ -204,6 +233,13 @@ class OperatorSettings(ProgramSettings):
             underlying_stale_s=self.shard_underlying_stale_s,
             reprice_ms=self.shard_reprice_ms,
             stream_max=self.shard_stream_max,
+            circuit_failures=self.shard_circuit_failures,
+            circuit_wait_first_ms=self.shard_circuit_wait_first_ms,
+            circuit_wait_max_ms=self.shard_circuit_wait_max_ms,
+            backpressure_fill=self.shard_backpressure_fill,
+            backpressure_conflate_ms=self.shard_backpressure_conflate_ms,
+            backpressure_shed_ms=self.shard_backpressure_shed_ms,
+            backpressure_calm_ms=self.shard_backpressure_calm_ms,
             drain_deadline_s=self.shard_drain_deadline_s,
             log_level=self.shard_log_level,
             rollout_deadline_s=self.rollout_deadline_s,

@@ -28,7 +28,8 @@ class ShardKnobs:
     redis_secret
         Secret whose key ``url`` is mounted.
     prefix, window_ms, ticks_max, silence_ms, mute_ms, market_hours, confirm_after_s, drain_deadline_s, log_level,
-    rate, dividend_yield, underlying_stale_s, reprice_ms, stream_max
+    rate, dividend_yield, underlying_stale_s, reprice_ms, stream_max, circuit_failures, circuit_wait_first_ms,
+    circuit_wait_max_ms, backpressure_fill, backpressure_conflate_ms, backpressure_shed_ms, backpressure_calm_ms
         Settings of ``tickershard shard``; `None` leaves the program's default.
     rollout_deadline_s
         A roll-out that takes longer is stalled.
@@ -54,6 +55,13 @@ class ShardKnobs:
     underlying_stale_s: float | None = None
     reprice_ms: int | None = None
     stream_max: int | None = None
+    circuit_failures: int | None = None
+    circuit_wait_first_ms: int | None = None
+    circuit_wait_max_ms: int | None = None
+    backpressure_fill: float | None = None
+    backpressure_conflate_ms: int | None = None
+    backpressure_shed_ms: int | None = None
+    backpressure_calm_ms: int | None = None
     drain_deadline_s: int = 90
     log_level: str = "info"
     rollout_deadline_s: int = 600
@@ -74,6 +82,10 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
     "rate": (int, float, type(None)), "dividend_yield": (int, float, type(None)),
     "underlying_stale_s": (int, float, type(None)), "reprice_ms": (int, type(None)),
     "stream_max": (int, type(None)),
+    "circuit_failures": (int, type(None)), "circuit_wait_first_ms": (int, type(None)),
+    "circuit_wait_max_ms": (int, type(None)), "backpressure_fill": (int, float, type(None)),
+    "backpressure_conflate_ms": (int, type(None)), "backpressure_shed_ms": (int, type(None)),
+    "backpressure_calm_ms": (int, type(None)),
     "confirm_after_s": (int, float, type(None)), "drain_deadline_s": (int,), "rollout_deadline_s": (int,),
     "resources": (dict,), "pod_labels": (dict,), "pod_annotations": (dict,), "node_selector": (dict,),
     "affinity": (dict,), "image_pull_secrets": (list,), "tolerations": (list,),
