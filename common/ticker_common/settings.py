@@ -8,13 +8,14 @@ set that is not documented. A bad value is refused with the name of the flag and
 from __future__ import annotations
 
 import functools
+import json
 import types
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import click
-from pydantic import ValidationError
+from pydantic import ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,7 +26,20 @@ S = TypeVar("S", bound="ProgramSettings")
 class ProgramSettings(BaseSettings):
     """Base of every program's settings: frozen, nothing undeclared, environment by prefix."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_nested_delimiter=None)
+    # Decoding is ours: the library would raise without saying which variable is no JSON.
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_nested_delimiter=None, enable_decoding=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _decoded(cls, value: object, info: ValidationInfo) -> object:
+        """Lists and objects are JSON: a variable holds the whole, a repeated flag one element each time."""
+        assert info.field_name is not None
+        shape, element = _collection(cls.model_fields[info.field_name].annotation)
+        if shape is not None and isinstance(value, str):
+            return _from_json(value, shape)
+        if element is dict and isinstance(value, tuple):
+            return tuple(_from_json(one, dict) if isinstance(one, str) else one for one in value)
+        return value
 
 
 def settings_options(model: type[S]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -67,6 +81,7 @@ def load_settings(model: type[S], flags: dict[str, Any] | None = None) -> S:
 
 
 def _refusal(model: type[ProgramSettings], location: tuple[int | str, ...], message: str) -> str:
+    message = message.removeprefix("Value error, ")
     if not location:
         return message
     name = str(location[0])
@@ -86,11 +101,12 @@ def _option(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     default = field.get_default(call_default_factory=True)
     shown = "required" if default is PydanticUndefined else f"default {_text(default)}"
-    help_text = f"{field.description or ''} [{_variable(model, name)}; {shown}]"
+    limits = _limits(field)
+    help_text = f"{field.description or ''} [{_variable(model, name)}; {f'{limits}; ' if limits else ''}{shown}]"
     annotation = _plain(field.annotation)
     if annotation is bool:
         return click.option(f"{_flag(name)}/--no-{name.replace('_', '-')}", name, default=None, help=help_text)
-    if get_origin(annotation) in (tuple, list, frozenset):
+    if _collection(annotation)[0] is list:
         return click.option(_flag(name), name, multiple=True, help=help_text + " May be repeated.")
     return click.option(_flag(name), name, default=None, metavar=_metavar(annotation), help=help_text)
 
@@ -103,8 +119,41 @@ def _plain(annotation: Any) -> Any:
     return annotation
 
 
+def _limits(field: FieldInfo) -> str:
+    """The range of a number, as its declaration has it."""
+    marks = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    return ", ".join(
+        f"{sign}{limit}"
+        for rule in field.metadata
+        for mark, sign in marks.items()
+        if (limit := getattr(rule, mark, None)) is not None
+    )
+
+
+def _collection(annotation: Any) -> tuple[type[list[Any]] | type[dict[Any, Any]] | None, Any]:
+    """What JSON must hold for it, if that is a list or an object, and what a list's elements are."""
+    plain = _plain(annotation)
+    origin = get_origin(plain)
+    if origin is dict:
+        return dict, None
+    if origin in (tuple, list, frozenset):
+        element = get_args(plain)[0]
+        return list, get_origin(element) or element
+    return None, None
+
+
+def _from_json(text: str, shape: type[list[Any]] | type[dict[Any, Any]]) -> object:
+    try:
+        parsed: object = json.loads(text)
+    except ValueError:
+        parsed = None
+    if isinstance(parsed, shape):
+        return parsed
+    raise ValueError("must be a JSON object" if shape is dict else "must be a JSON list")
+
+
 def _text(default: Any) -> str:
-    if default in (None, "", (), frozenset()):
+    if default in (None, "", (), frozenset(), {}):
         return "none"
     return str(default.value if isinstance(default, Enum) else default)
 
@@ -114,4 +163,6 @@ def _metavar(annotation: Any) -> str:
         return "|".join(str(value) for value in get_args(annotation))
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return "|".join(str(member.value) for member in annotation)
+    if _collection(annotation)[0] is dict:
+        return "JSON"
     return getattr(annotation, "__name__", "VALUE").upper()

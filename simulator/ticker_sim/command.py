@@ -6,6 +6,7 @@ import asyncio
 
 import click
 
+from ticker_common.listening import PortUnusableError
 from ticker_common.logs import configure_logging
 from ticker_common.settings import settings_options
 from ticker_sim.credentials import CredentialsRefusedError
@@ -25,3 +26,5 @@ def command(settings: SimulatorSettings) -> None:
         asyncio.run(serve(settings))
     except CredentialsRefusedError as error:
         raise click.UsageError(str(error)) from None
+    except PortUnusableError as error:
+        raise click.UsageError(f"--host, --port (TICKERSHARD_SIMULATOR_PORT): {error}") from None

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from ticker_common.listening import listen
 from ticker_sim import control, faults, rest
 from ticker_sim.accounts import Account
 from ticker_sim.connection import Connection
@@ -145,7 +146,13 @@ def _dump_hint(sim: Simulator) -> dict[str, Any]:
 
 
 async def serve(settings: SimulatorSettings) -> None:
-    """Listen, say where on standard output, and run until SIGTERM or SIGINT."""
+    """Listen, say where on standard output, and run until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    PortUnusableError
+        When nobody can listen there.
+    """
     sim = Simulator(settings)
     runner = web.AppRunner(
         build_app(sim),
@@ -154,10 +161,7 @@ async def serve(settings: SimulatorSettings) -> None:
         shutdown_timeout=CLOSE_HANDSHAKE_S,
         max_line_size=URL_BYTES_MAX,
     )
-    await runner.setup()
-    site = web.TCPSite(runner, settings.host, settings.port)
-    await site.start()
-    port = runner.addresses[0][1]
+    port = await listen(runner, settings.host, settings.port)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

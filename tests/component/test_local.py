@@ -230,6 +230,21 @@ def test_shards_stream_on_while_their_operator_is_gone_and_are_adopted(folder: P
     assert summary["ledger_balanced"]
 
 
+def test_what_keeps_a_pool_from_streaming_is_told_with_its_reason(folder: Path) -> None:
+    write_pool(folder, "acc1", symbols=("NSE:NOSUCHNAME",))
+    (folder / "acc1-token.yaml").unlink()
+    with local_pool(folder) as pool:
+        told = pool.state / "status"
+        pool.eventually(lambda: len([*told.rglob("*.json")]) == 2, "both objects have a status")
+        pool.process.send_signal(signal.SIGINT)
+        out, err = pool.process.communicate(timeout=WITHIN_S)
+
+    assert pool.process.returncode == 1
+    assert json.loads(out.splitlines()[-1])["instruments"] == 0
+    assert "KiteAccount acc1 is not ready: SecretMissing: No file declares a Secret acc1-token." in err
+    assert "TickerSubscription stream is not ready: " in err
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

@@ -79,6 +79,15 @@ def test_wrong_settings_are_refused_with_the_name_of_what_is_wrong(flags: list[s
     assert ended.stdout == ""
 
 
+def test_a_taken_port_is_refused_with_its_name(sim: SimulatorProcess) -> None:
+    taken = sim.url.rpartition(":")[2]
+
+    refused = CliRunner().invoke(main, ["simulator", "--port", taken])
+
+    assert refused.exit_code == 2
+    assert f"--port (TICKERSHARD_SIMULATOR_PORT): cannot listen on 127.0.0.1 port {taken}" in refused.stderr
+
+
 async def test_accounts_come_from_a_file_and_leave_no_trace_in_the_log(tmp_path: Path) -> None:
     path = tmp_path / "accounts.json"
     path.write_text(json.dumps([{"api_key": "mykey99", "api_secret": "mysecret99", "access_token": "mytoken99"}]))

@@ -90,6 +90,15 @@ def test_two_wishes_at_once_are_refused(tmp_path: Path) -> None:
     assert "exclude each other" in outcome.stderr
 
 
+@pytest.mark.parametrize("wish", ["--check", "--write"])
+def test_a_folder_that_is_not_there_is_refused_and_not_made(wish: str, tmp_path: Path) -> None:
+    outcome = CliRunner().invoke(main, ["crds", wish, str(tmp_path / "absent")])
+
+    assert outcome.exit_code == 2
+    assert "does not exist" in outcome.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_words_that_are_booleans_to_some_readers_are_quoted() -> None:
     text = to_yaml({"n": "y", "on": "off", "yes": ["no", "true", "plain"]})
 

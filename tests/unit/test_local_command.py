@@ -1,14 +1,15 @@
-"""What `tickershard local --simulate` tells the simulator: all it was told itself, and nothing that one refuses."""
+"""What `tickershard local` refuses, and what it tells the simulator: all it was told itself, nothing refused there."""
 
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from ticker_operator.app.local_command import LocalSettings, simulator_flags
+from ticker_operator.app.local_command import LocalSettings, command, simulator_flags
 from ticker_sim import command as simulator
 from ticker_sim.settings import SimulatorSettings
 
@@ -47,3 +48,24 @@ def test_defaults_are_the_simulators_own(monkeypatch: pytest.MonkeyPatch) -> Non
     received = told(monkeypatch, simulator_flags(LocalSettings(), None))
 
     assert received == SimulatorSettings(accept_any=True)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "says"),
+    [
+        ("--namespace", "My Pool", "TICKERSHARD_LOCAL_NAMESPACE"),
+        ("--prefix", "{ticker}", "TICKERSHARD_LOCAL_PREFIX"),
+        ("--redis-url-file", "/nowhere/redis-url", "there is no file /nowhere/redis-url; write redis://"),
+        ("--endpoints-allowed", "localhost:80", "must be ws(s)://host"),
+        ("--state", __file__, "cannot hold the state"),
+    ],
+)
+def test_a_bad_setting_is_refused_by_name_before_anything_starts(
+    flag: str, value: str, says: str, tmp_path: Path
+) -> None:
+    refused = CliRunner().invoke(command, [str(tmp_path), flag, value, "--for", "1"])
+
+    assert refused.exit_code == 2
+    assert flag in refused.stderr
+    assert says in refused.stderr
+    assert list(tmp_path.iterdir()) == []

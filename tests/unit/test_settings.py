@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -17,6 +19,8 @@ class ExampleSettings(ProgramSettings):
     window_ms: int = Field(100, ge=1, le=1_000, description="When a batch leaves at the latest.")
     paths: tuple[str, ...] = Field((), description="Where to look.")
     verbose: bool = Field(default=False, description="Say more.")
+    labels: dict[str, str] = Field(default_factory=dict, description="What to write on it, as JSON.")
+    rules: tuple[dict[str, Any], ...] = Field((), description="A rule, as JSON.")
 
 
 @click.command()
@@ -45,10 +49,43 @@ def test_help_shows_each_setting_with_meaning_variable_and_default() -> None:
 
     assert "When a batch leaves at the latest." in output
     assert "EXAMPLE_WINDOW_MS" in output
-    assert "default 100" in " ".join(output.split())
+    assert "≥1, ≤1000; default 100" in " ".join(output.split())
 
 
 def test_repeated_flags_make_a_tuple_and_switches_a_bool() -> None:
     output = CliRunner().invoke(show, ["--paths", "a", "--paths", "b", "--verbose"]).output
 
     assert '"paths":["a","b"],"verbose":true' in output
+
+
+def test_lists_and_objects_are_json_in_variables_and_one_element_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXAMPLE_PATHS", '["a", "b"]')
+    monkeypatch.setenv("EXAMPLE_LABELS", '{"team": "ticks"}')
+
+    read = load_settings(ExampleSettings, {"rules": ('{"key": 1}', '{"key": 2}')})
+
+    assert (read.paths, read.labels) == (("a", "b"), {"team": "ticks"})
+    assert read.rules == ({"key": 1}, {"key": 2})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "rule"),
+    [
+        ("EXAMPLE_PATHS", "/a", "must be a JSON list"),
+        ("EXAMPLE_PATHS", '{"a": 1}', "must be a JSON list"),
+        ("EXAMPLE_LABELS", "{canary1", "must be a JSON object"),
+        ("EXAMPLE_LABELS", '["canary1"]', "must be a JSON object"),
+        ("EXAMPLE_RULES", "[1]", "a valid dictionary"),
+    ],
+)
+def test_what_is_no_json_is_refused_by_name_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, rule: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    result = CliRunner().invoke(show, [])
+
+    assert result.exit_code == 2
+    assert f"({variable}): " in result.output
+    assert rule in result.output
+    assert "canary1" not in result.output

@@ -18,8 +18,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.shard import Listed, ShardFolder, a_table
+from ticker_common.listening import PortUnusableError
 from ticker_common.settings import load_settings
-from ticker_shard.app.http import PortUnusableError
 from ticker_shard.app.report import facts_of
 from ticker_shard.app.settings import ShardSettings
 from ticker_shard.app.shard import Outside, Shard

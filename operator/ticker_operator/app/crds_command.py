@@ -18,14 +18,14 @@ FOLDERS = ("crds", "charts/tickershard/files/crds")  # helm packages nothing fro
 @click.option(
     "--check",
     "folder",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Compare the files of this folder with the models; exit code 1 and the files' names where they differ.",
 )
 @click.option("--reference", "as_reference", is_flag=True, help="Print the reference of all fields as Markdown.")
 @click.option(
     "--write",
     "root",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
     help=f"Write crds/*.yaml, the chart's copies and {REFERENCE_FILE} below this folder.",
 )
 def command(folder: Path | None, as_reference: bool, root: Path | None) -> None:

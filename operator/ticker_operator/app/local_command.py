@@ -13,10 +13,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TextIO
 
 import click
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 from rich.console import Console
 
@@ -24,6 +24,7 @@ from ticker_common.logs import configure_logging
 from ticker_common.settings import ProgramSettings, settings_options
 from ticker_operator.app.dump import HttpInstruments
 from ticker_operator.app.local_view import REFRESH_S, LiveView
+from ticker_operator.app.settings import NAME, PREFIX, addresses
 from ticker_operator.desired import ShardKnobs
 from ticker_operator.local.embedded_redis import NoRedisServer, embedded_redis
 from ticker_operator.local.files import replace_bytes
@@ -50,12 +51,17 @@ class LocalSettings(ProgramSettings):
 
     model_config = SettingsConfigDict(env_prefix="TICKERSHARD_LOCAL_")
 
-    namespace: str = Field("default", description="Name of the pool; keeps two pools on one Redis apart.")
+    namespace: str = Field(
+        "default",
+        description="Name of the pool; keeps two pools on one Redis apart.",
+        max_length=63,
+        pattern=NAME,
+    )
     state: Path | None = Field(None, description="Where state lies; without it, FOLDER/.tickershard.")
     redis_url_file: Path | None = Field(
         None, description="File with the Redis URL; without it, an embedded redis-server runs as long as the pool."
     )
-    prefix: str = Field("ticker", description="What every Redis name begins with.")
+    prefix: str = Field("ticker", description="What every Redis name begins with.", max_length=64, pattern=PREFIX)
     endpoints_allowed: tuple[str, ...] = Field((), description="Addresses beside the broker's that accounts may name.")
     simulate: bool = Field(
         False, description="Start a simulator; no account reaches its broker, whatever its file says."
@@ -75,6 +81,18 @@ class LocalSettings(ProgramSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least important line.")
 
+    @field_validator("redis_url_file")
+    @classmethod
+    def _exists(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError(f"there is no file {value}; write redis://user:password@host:6379/0 into it")
+        return value
+
+    @field_validator("endpoints_allowed")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return addresses(value)
+
 
 @click.command("local", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -91,8 +109,7 @@ def command(settings: LocalSettings, folder: Path, seconds: float | None) -> Non
     confirmed and every tick is accounted for.
     """
     layout = Layout((settings.state or folder / ".tickershard").resolve())
-    layout.root.mkdir(parents=True, exist_ok=True)
-    with (layout.root / "operator.log").open("a") as stream:
+    with _log_file(layout) as stream:
         configure_logging(level=settings.log_level, stream=stream)
         try:
             summary = asyncio.run(_run(settings, folder.resolve(), layout, seconds))
@@ -100,6 +117,16 @@ def command(settings: LocalSettings, folder: Path, seconds: float | None) -> Non
             raise click.ClickException(str(error)) from None
     click.echo(json.dumps(summary))
     sys.exit(0 if succeeded(summary) else 1)
+
+
+def _log_file(layout: Layout) -> TextIO:
+    try:
+        layout.root.mkdir(parents=True, exist_ok=True)
+        return (layout.root / "operator.log").open("a")
+    except OSError as error:
+        raise click.UsageError(
+            f"--state (TICKERSHARD_LOCAL_STATE): {layout.root} cannot hold the state: {error.strerror}"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +209,12 @@ async def _keep_running(pool: LocalPool, loop: PoolLoop, *, stop: asyncio.Event,
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        view.stop()
+        view.stop(pool.reader.notes)
 
 
 async def _watch(pool: LocalPool, view: LiveView) -> None:
     while True:
-        view.show(pool.overview(), faults=pool.reader.faults, now_s=time.monotonic())
+        view.show(pool.overview(), notes=pool.reader.notes, now_s=time.monotonic())
         await asyncio.sleep(REFRESH_S)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 LINE_EVERY_S: Final = 5.0
 REFRESH_S: Final = 0.5
@@ -22,6 +23,7 @@ class LiveView:
     _live: Live | None = None
     _line_at: float = 0.0
     _before: dict[str, tuple[float, int]] = field(default_factory=dict)
+    _told: tuple[str, ...] = ()
 
     def start(self) -> None:
         """Take the terminal, if it is one."""
@@ -29,27 +31,36 @@ class LiveView:
             self._live = Live(console=self.console, refresh_per_second=4, transient=False)
             self._live.start()
 
-    def stop(self) -> None:
-        """Give it back."""
+    def stop(self, notes: tuple[str, ...]) -> None:
+        """Give it back; what is still wrong has been said then."""
         if self._live is not None:
             self._live.stop()
             self._live = None
+        else:
+            self._tell(notes)
 
-    def show(self, shards: Mapping[str, Mapping[str, Any]], *, faults: tuple[str, ...], now_s: float) -> None:
-        """Draw the shards as they are; `shards` by account: status, assigned, report."""
+    def show(self, shards: Mapping[str, Mapping[str, Any]], *, notes: tuple[str, ...], now_s: float) -> None:
+        """Draw the shards as they are; `shards` by account: status, assigned, report. `notes`: what is wrong."""
         rows = [self._row(account, shard, now_s) for account, shard in sorted(shards.items())]
         if self._live is not None:
-            self._live.update(_table(rows, faults))
+            self._live.update(_table(rows, notes))
         elif now_s - self._line_at >= LINE_EVERY_S:
-            self._line_at = now_s
+            first, self._line_at = not self._line_at, now_s
             for row in rows:
                 self.console.print(
                     f"{row['account']}: {row['status']}, {row['confirmed']}/{row['assigned']} confirmed, "
                     f"{row['rate']} ticks/s, {row['published']} published, p99 {row['p99']} ms",
                     highlight=False,
                 )
-            for fault in faults:
-                self.console.print(f"does not count: {fault}", highlight=False)
+            if not first:  # at first the state folder still says what an earlier run found
+                self._tell(notes)
+
+    def _tell(self, notes: tuple[str, ...]) -> None:
+        """Once, until it changes."""
+        for note in notes:
+            if note not in self._told:
+                self.console.print(note, highlight=False, markup=False, soft_wrap=True)
+        self._told = notes
 
     def _row(self, account: str, shard: Mapping[str, Any], now_s: float) -> dict[str, str]:
         report = shard["report"]
@@ -72,11 +83,11 @@ class LiveView:
         }
 
 
-def _table(rows: list[dict[str, str]], faults: tuple[str, ...]) -> Table:
+def _table(rows: list[dict[str, str]], notes: tuple[str, ...]) -> Table:
     table = Table("account", "status", "assigned", "confirmed", "sockets", "ticks/s", "published", "p99 ms", "gaps")
     for row in rows:
         names = ("account", "status", "assigned", "confirmed", "sockets", "rate", "published", "p99", "gaps")
         table.add_row(*(row[name] for name in names))
-    if faults:
-        table.caption = "does not count: " + "; ".join(faults)
+    if notes:
+        table.caption = Text("\n".join(notes))
     return table

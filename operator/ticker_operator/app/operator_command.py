@@ -10,6 +10,7 @@ import sys
 
 import click
 
+from ticker_common.listening import PortUnusableError
 from ticker_common.logs import configure_logging
 from ticker_common.settings import settings_options
 from ticker_operator.app.settings import OperatorSettings
@@ -34,6 +35,8 @@ def command(settings: OperatorSettings) -> None:
         sys.exit(asyncio.run(_run(settings)))
     except NoConnection as error:
         raise click.ClickException(f"no API server: {error}") from None
+    except PortUnusableError as error:
+        raise click.UsageError(f"--host, --port (TICKERSHARD_OPERATOR_PORT): {error}") from None
 
 
 async def _run(settings: OperatorSettings) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from ticker_common.listening import listen
 from ticker_operator.app.metrics import Metrics
 from ticker_operator.reconcile.loop import Vitals
 
@@ -69,11 +70,14 @@ class ProbeServer:
         self.port = 0
 
     async def start(self, host: str, port: int) -> None:
-        """Listen; `port` then holds the real one."""
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        """Listen; `port` then holds the real one.
+
+        Raises
+        ------
+        PortUnusableError
+            When that is not possible.
+        """
+        self.port = await listen(self._runner, host, port)
 
     async def stop(self) -> None:
         """Close everything."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -22,7 +21,17 @@ from ticker_operator.reconcile.loop import LoopSettings
 from ticker_operator.reconcile.reloader import Timing
 
 SECOND_NS: Final = 1_000_000_000
-_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+NAME: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+PREFIX: Final = r"^[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)*$"
+
+
+def addresses(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Endpoints that accounts may name, without a closing slash; refused with the form that they must have."""
+    for url in value:
+        parts = urlsplit(url)
+        if parts.scheme not in ("ws", "wss", "http", "https") or not parts.hostname or parts.query or parts.username:
+            raise ValueError("must be ws(s)://host[:port][/path] or http(s)://host[:port][/path]")
+    return tuple(url.rstrip("/") for url in value)
 
 
 class OperatorSettings(ProgramSettings):
@@ -31,7 +40,7 @@ class OperatorSettings(ProgramSettings):
     model_config = SettingsConfigDict(env_prefix="TICKERSHARD_OPERATOR_")
 
     namespace: str = Field(
-        "default", description="The pool: the namespace that is watched.", max_length=63, pattern=_NAME
+        "default", description="The pool: the namespace that is watched.", max_length=63, pattern=NAME
     )
     kubeconfig: Path | None = Field(
         None, description="A kubeconfig, instead of the pod's service account (or the usual kubeconfig outside a pod)."
@@ -40,7 +49,7 @@ class OperatorSettings(ProgramSettings):
         "tickershard-operator",
         description="The Lease that one operator of the pool holds.",
         max_length=63,
-        pattern=_NAME,
+        pattern=NAME,
     )
     endpoints_allowed: tuple[str, ...] = Field(
         (), description="An address beside the broker's own that an account may name (a simulator's)."
@@ -76,13 +85,13 @@ class OperatorSettings(ProgramSettings):
         "tickershard-redis",
         description="Secret whose key url is mounted into the shards.",
         max_length=253,
-        pattern=_NAME,
+        pattern=NAME,
     )
     prefix: str = Field(
         "ticker",
         description="What every Redis name begins with.",
         max_length=64,
-        pattern=r"^[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)*$",
+        pattern=PREFIX,
     )
     shard_window_ms: int | None = Field(
         None, description="A batch leaves at the latest after this time.", ge=1, le=10_000
@@ -145,25 +154,6 @@ class OperatorSettings(ProgramSettings):
     port: int = Field(8080, description="Port of probes and metrics; 0 = any free one.", ge=0, le=65_535)
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least important line.")
 
-    @field_validator(
-        "shard_resources",
-        "shard_pod_labels",
-        "shard_pod_annotations",
-        "shard_node_selector",
-        "shard_affinity",
-        mode="before",
-    )
-    @classmethod
-    def _object(cls, value: object) -> object:
-        return _from_json(value, dict, "must be a JSON object")
-
-    @field_validator("shard_tolerations", mode="before")
-    @classmethod
-    def _objects(cls, value: object) -> object:
-        if isinstance(value, str):
-            return _from_json(value, list, "must be a JSON list of objects")
-        return [_from_json(one, dict, "must be a JSON object") for one in value] if isinstance(value, tuple) else value
-
     @field_validator("shard_rate", "shard_dividend_yield")
     @classmethod
     def _fraction(cls, value: float | None) -> float | None:
@@ -183,16 +173,7 @@ class OperatorSettings(ProgramSettings):
     @field_validator("endpoints_allowed")
     @classmethod
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for url in value:
-            parts = urlsplit(url)
-            if (
-                parts.scheme not in ("ws", "wss", "http", "https")
-                or not parts.hostname
-                or parts.query
-                or parts.username
-            ):
-                raise ValueError("must be ws(s)://host[:port][/path] or http(s)://host[:port][/path]")
-        return tuple(url.rstrip("/") for url in value)
+        return addresses(value)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -274,16 +255,3 @@ class OperatorSettings(ProgramSettings):
             timing=Timing(quiet_s=self.quiet_ms / 1e3, interval_s=self.plan_interval_s, resync_s=self.resync_s),
             moves_per_minute_max=self.max_moves_per_minute,
         )
-
-
-def _from_json(value: object, kind: type, complaint: str) -> object:
-    """Flags are text; variables were parsed already."""
-    if not isinstance(value, str):
-        return value
-    try:
-        parsed: object = json.loads(value)
-    except ValueError:
-        parsed = None
-    if isinstance(parsed, kind):
-        return parsed
-    raise ValueError(complaint)

@@ -69,13 +69,15 @@ async def run_operator(
     ------
     NoConnection
         When nothing says where the API server is.
+    PortUnusableError
+        When the probes cannot listen.
     """
     metrics, standing = Metrics(), Standing()
     probes = ProbeServer(standing, metrics)
     client = await open_client(settings.kubeconfig)
-    await probes.start(settings.host, settings.port)
-    listening(probes.port)
     try:
+        await probes.start(settings.host, settings.port)
+        listening(probes.port)
         free = Gateway(client, namespace=settings.namespace, observer=metrics.api_request)
         if not await _unless_stopped(stop, _until_able(free, standing)):
             return 0

@@ -36,12 +36,20 @@ async def load_configuration(kubeconfig: Path | None = None) -> Configuration:
                 config_file=None if kubeconfig is None else str(kubeconfig), client_configuration=configuration
             )
     except (ConfigException, OSError) as error:
-        source = kubeconfig or ("the pod's service account" if os.environ.get(IN_CLUSTER_VARIABLE) else "kubeconfig")
-        raise NoConnection(f"{source}: {error}") from error
+        raise NoConnection(_words(kubeconfig, error)) from error
     # Like kopf: the API server is not reached through a proxy that the environment names for other things (and aiohttp
     # would ask a thread for it at every request).
     configuration.client_session_kwargs = {"trust_env": False}
     return configuration
+
+
+def _words(kubeconfig: Path | None, error: Exception) -> str:
+    """What was tried and what is wrong with it. The library calls a file that does not exist an incomplete one."""
+    if kubeconfig is not None:
+        return f"{kubeconfig}: {error if kubeconfig.is_file() else 'there is no such file'}"
+    if os.environ.get(IN_CLUSTER_VARIABLE):
+        return f"the pod's service account: {error}"
+    return f"not in a pod, and the usual kubeconfig ($KUBECONFIG, else ~/.kube/config) cannot be used: {error}"
 
 
 async def open_client(kubeconfig: Path | None = None) -> ApiClient:

@@ -108,9 +108,19 @@ class LocalReader:
                     self._wallet.hand_out(secret, self._layout.account(account))
 
     @property
-    def faults(self) -> tuple[str, ...]:
-        """What does not count in the folder, as of the last listing."""
-        return tuple(sorted(str(fault) for fault in self._told))
+    def notes(self) -> tuple[str, ...]:
+        """What a person must mend: documents that do not count, and why declared objects are not ready."""
+        if self._last is None:
+            return ()
+        lines = [f"does not count: {fault}" for fault in sorted(map(str, self._told))]
+        declared = self._last[1].objects
+        absent = [kind for kind in (Kind.ACCOUNT, Kind.SUBSCRIPTION) if not any(found == kind for found, _ in declared)]
+        lines += [f"no file in {self._folder} declares a {kind}" for kind in absent]
+        for kind, name in sorted(declared):
+            ready = self._ready(kind, name)
+            if ready.get("status") == "False":
+                lines.append(f"{kind} {name} is not ready: {ready['reason']}: {ready['message']}")
+        return tuple(lines)
 
     @property
     def accounts(self) -> int:
@@ -119,9 +129,11 @@ class LocalReader:
 
     def ready_reason(self, account: str) -> str:
         """Why the account's shard is ready, or is not, in a word."""
-        said = read_json(self._layout.status(Kind.SHARD, shard_name(account)))
-        ready = [entry for entry in said.get("conditions", ()) if entry.get("type") == Condition.READY]
-        return str(ready[0].get("reason")) if ready else str(Reason.STARTING)
+        return str(self._ready(Kind.SHARD, shard_name(account)).get("reason", Reason.STARTING))
+
+    def _ready(self, kind: str, name: str) -> Mapping[str, Any]:
+        said = read_json(self._layout.status(kind, name))
+        return next((entry for entry in said.get("conditions", ()) if entry.get("type") == Condition.READY), {})
 
     def _said(self, kind: str, obj: Manifest) -> Mapping[str, Any]:
         return read_json(self._layout.status(kind, obj["metadata"]["name"]))

@@ -21,11 +21,11 @@ from typing import Final
 
 import click
 
+from ticker_common.listening import PortUnusableError
 from ticker_common.logs import configure_logging
 from ticker_common.settings import settings_options
 from ticker_crds.names import assignment_name, shard_name
 from ticker_shard.app.give_back import give_back_linker
-from ticker_shard.app.http import PortUnusableError
 from ticker_shard.app.kernels import warm_up
 from ticker_shard.app.settings import ShardSettings
 from ticker_shard.app.shard import Outside, Shard

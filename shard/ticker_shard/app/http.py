@@ -13,12 +13,9 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from ticker_common.listening import listen
 from ticker_shard.app.health import Readiness
 from ticker_shard.ticks.quarantine import Sample
-
-
-class PortUnusableError(Exception):
-    """Nobody can listen there: taken, not ours, or not permitted."""
 
 
 class ProbeServer:
@@ -62,14 +59,7 @@ class ProbeServer:
         PortUnusableError
             When that is not possible.
         """
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, host, port).start()
-        except OSError as error:
-            await self._runner.cleanup()
-            raise PortUnusableError(f"cannot listen on {host} port {port}: {error.strerror}") from error
-        address = self._runner.addresses[0]
-        return int(address[1])
+        return await listen(self._runner, host, port)
 
     async def stop(self) -> None:
         """Listen no more."""
