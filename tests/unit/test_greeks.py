@@ -328,6 +328,18 @@ def test_an_underlying_that_fell_silent_is_named_as_stale() -> None:
     assert stage.greeks.outcomes[Why.STALE_UNDERLYING] == 1
 
 
+def test_an_underlying_that_falls_silent_while_the_clock_is_set_back_is_stale_all_the_same() -> None:
+    stage = Stage([CALL, FUTURE], rules=PricingRules(stale_s=5.0))
+    stage.tick({FUTURE: 26_050.0})
+    stage.now_s -= 3_600
+
+    rows = stage.tick({CALL: 300.0}, at_s=NOON_S)
+    stage.tick({FUTURE: 26_050.0}, at_s=NOON_S + 1)
+    again = stage.tick({CALL: 301.0}, at_s=NOON_S + 1)
+
+    assert [*rows.outcome.tolist(), *again.outcome.tolist()] == [Why.STALE_UNDERLYING, Why.PRICED]
+
+
 def test_the_last_minute_is_priced_as_a_minute_and_at_the_close_the_option_has_expired() -> None:
     ends_s = expiry_instant_s("NFO", dt.date.fromisoformat(MONTHLY))
     years = {}
@@ -462,6 +474,25 @@ def test_a_rest_ends_also_under_an_underlying_that_never_rests() -> None:
         turns.append(len(stage.reprice(later_ms=ms)))
 
     assert turns == [0, 0, 1, 0, 1, 0, 1, 0]
+
+
+def test_options_follow_their_underlying_though_the_clock_was_set_back_an_hour() -> None:
+    stage = Stage([CALL, FUTURE], rest_ms=500)
+    stage.tick({FUTURE: 26_050.0, CALL: 300.0})
+    stage.tick({FUTURE: 26_060.0})
+    stage.reprice(later_ms=500)
+    said_ns = [int(stage.state.newest(np.array([stage.slot(CALL)], np.int32)).priced_ns[0])]
+    stage.now_s -= 3_600
+
+    for seconds, price in enumerate((26_070.0, 26_080.0), start=1):
+        stage.now_s += 1
+        stage.tick({FUTURE: price}, at_s=NOON_S + seconds)  # the market's clock goes on
+        assert stage.reprice().tolist() == [stage.slot(CALL)]
+        row = stage.state.newest(np.array([stage.slot(CALL)], np.int32))
+        assert row.greeks[0, Greek.UNDERLYING_PRICE] == price
+        said_ns.append(int(row.priced_ns[0]))
+
+    assert said_ns == sorted(set(said_ns)), "each can be told from the one before"
 
 
 def test_an_option_whose_underlying_comes_late_is_priced_then() -> None:

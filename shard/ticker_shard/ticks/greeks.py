@@ -155,12 +155,14 @@ class GreeksCalculator:
         if not len(waiting):
             return _NO_SLOTS
         rows = self._state.newest(waiting)
-        before = rows.outcome.copy()
+        before, said_ns = rows.outcome.copy(), np.maximum(rows.priced_ns, rows.received_ns)
         self._fill(rows, now_ns=now_ns)
         # Without an answer before and for the same reason now: there is nothing to tell.
-        changed = rows.take((rows.outcome == PricingOutcome.PRICED) | (rows.outcome != before))
-        # Never equal to the time of receipt, however coarse the clock: a repriced row can be told from a tick.
-        priced_ns = np.maximum(changed.priced_ns, changed.received_ns + MICROSECOND_NS)
+        tells = (rows.outcome == PricingOutcome.PRICED) | (rows.outcome != before)
+        changed = rows.take(tells)
+        # Always later than what was said before, however coarse the clock and though it was set back: so a repriced row
+        # can be told from a tick, and from an older one.
+        priced_ns = np.maximum(changed.priced_ns, said_ns[tells] + MICROSECOND_NS)
         self._state.enrich(changed.slot, greeks=changed.greeks, outcome=changed.outcome, priced_ns=priced_ns)
         self.repriced += len(changed)
         return changed.slot
@@ -176,7 +178,8 @@ class GreeksCalculator:
         chain = contracts.chain
         waits = contracts.asked & self._state.has_row & (market.outcome[chain] == PricingOutcome.PRICED)
         waits &= self._options.priced_on != market.underlying[chain]
-        waits &= self._options.turn_ns <= now_ns - self._rest_ns
+        turn_ns = self._options.turn_ns
+        waits &= (turn_ns <= now_ns - self._rest_ns) | (turn_ns > now_ns)  # later than now: the clock was set back
         return np.flatnonzero(waits).astype(np.int32)
 
     def _renew(self, *, now_ns: int) -> None:

@@ -229,7 +229,7 @@ class ChainMarket:
 
     def _fresh(self, slots: Slots, *, now_ns: int) -> NDArray[np.bool_]:
         stale_s, time_s = self._rules.stale_s, self._time_s[slots]
-        came = now_ns - self._seen_ns[slots] <= stale_s * SECOND_NS
+        came = np.abs(now_ns - self._seen_ns[slots]) <= stale_s * SECOND_NS  # either way: a clock may be set back
         made: NDArray[np.bool_] = came & ((time_s == 0) | (self.clock_s - time_s <= stale_s))
         return made
 

@@ -135,7 +135,7 @@ def _note(
 def _is_fresh(
     slot: int, seen_ns: Nanoseconds, time_s: NDArray[np.int64], clock_s: int, now_ns: int, stale_s: float
 ) -> bool:
-    came = now_ns - seen_ns[slot] <= stale_s * SECOND_NS
+    came = abs(now_ns - seen_ns[slot]) <= stale_s * SECOND_NS
     return bool(came and (time_s[slot] == 0 or clock_s - time_s[slot] <= stale_s))
 
 
