@@ -16,6 +16,7 @@ from ticker_operator.app.crds_command import drift
 from ticker_operator.app.preflight import RULES
 from ticker_operator.app.settings import OperatorSettings
 from ticker_shard.app.settings import ShardSettings
+from ticker_shard.publish.addresses import SCHEMES
 
 OPERATOR = f"{RELEASE}-tickershard-operator"
 FULL = {
@@ -337,7 +338,22 @@ def test_accounts_are_released_before_the_operator_goes() -> None:
         pytest.param({**REDIS, "operatr": {}}, "'operatr' not allowed", id="a misspelt part"),
         pytest.param({**REDIS, "operator": {"quietMS": 5}}, "'quietMS' not allowed", id="a misspelt value"),
         pytest.param({**REDIS, "operator": {"detectAfterS": 2}}, "/operator/detectAfterS", id="a value out of range"),
-        pytest.param({"redis": {"url": "http://redis"}}, "/redis/url", id="a URL of something else"),
+        pytest.param({"redis": {"url": "http://redis"}}, "redis.url must begin with", id="a URL of something else"),
+        pytest.param(
+            {**REDIS, "operator": {"detectAfterS": 20}},
+            "moveAfterS (15) must be above operator.detectAfterS (20)",
+            id="lost before it is silent",
+        ),
+        pytest.param(
+            {**REDIS, "shards": {"circuitWaitFirstMs": 500, "circuitWaitMaxMs": 400}},
+            "circuitWaitFirstMs (500) must not be above shards.circuitWaitMaxMs (400)",
+            id="a first wait longer than the longest",
+        ),
+        pytest.param(
+            {**REDIS, "shards": {"backpressureConflateMs": 3000, "backpressureShedMs": 3000}},
+            "backpressureConflateMs (3000) must be below shards.backpressureShedMs (3000)",
+            id="two levels at once",
+        ),
         pytest.param(
             {**REDIS, "endpointsAllowed": ["kite.example"]}, "/endpointsAllowed/0", id="an address without scheme"
         ),
@@ -367,3 +383,19 @@ def test_refuses(values: dict[str, Any], said: str) -> None:
         render(values)
 
     assert said in str(refusal.value)
+
+
+@pytest.mark.parametrize("url", ["redsi://user:canary@redis:6379/0", "user:canary@redis"])
+def test_a_refused_redis_url_is_not_repeated(url: str) -> None:
+    with pytest.raises(ChartRefusedError) as refusal:
+        render({"redis": {"url": url}})
+
+    assert "redis.url must begin with" in str(refusal.value)
+    assert "canary" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("scheme", sorted(SCHEMES))
+def test_every_form_of_url_that_a_shard_reads_may_be_given(scheme: str) -> None:
+    url = f"{scheme}://redis:26379/mymaster"
+
+    assert render({"redis": {"url": url}}).one("Secret", f"{RELEASE}-tickershard-redis")["stringData"]["url"] == url

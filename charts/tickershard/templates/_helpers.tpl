@@ -42,6 +42,10 @@
 {{- if ne (int $given) 1 }}
 {{- fail (printf "say where Redis is, once: set redis.existingSecret (kubectl -n %s create secret generic ticker-redis --from-literal=url=redis://…; then --set redis.existingSecret=ticker-redis), or redis.url, or for a trial redis.trial.enabled=true; now %d of the three are set" .Release.Namespace (int $given)) }}
 {{- end }}
+{{- /* Not in the schema: helm would repeat the URL, and with it the password. */}}
+{{- if and .Values.redis.url (not (regexMatch "^(rediss?([+](sentinel|cluster))?|unix)://.+" .Values.redis.url)) }}
+{{- fail "redis.url must begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// (docs/install.md); this one does not" }}
+{{- end }}
 {{- default (include "tickershard.redis" .) .Values.redis.existingSecret }}
 {{- end }}
 

@@ -4,6 +4,16 @@ Settings of `tickershard operator`, by name; values are text, structures are JSO
 {{- define "tickershard.operatorSettings" -}}
 {{- $operator := .Values.operator }}
 {{- $shards := .Values.shards }}
+{{- /* The operator would refuse them too, at its start and again and again. */}}
+{{- if le (float64 $operator.moveAfterS) (float64 $operator.detectAfterS) }}
+{{- fail (printf "operator.moveAfterS (%v) must be above operator.detectAfterS (%v): a shard is silent before it is lost" $operator.moveAfterS $operator.detectAfterS) }}
+{{- end }}
+{{- if gt (int $shards.circuitWaitFirstMs) (int $shards.circuitWaitMaxMs) }}
+{{- fail (printf "shards.circuitWaitFirstMs (%v) must not be above shards.circuitWaitMaxMs (%v)" $shards.circuitWaitFirstMs $shards.circuitWaitMaxMs) }}
+{{- end }}
+{{- if ge (int $shards.backpressureConflateMs) (int $shards.backpressureShedMs) }}
+{{- fail (printf "shards.backpressureConflateMs (%v) must be below shards.backpressureShedMs (%v)" $shards.backpressureConflateMs $shards.backpressureShedMs) }}
+{{- end }}
 namespace: {{ .Release.Namespace | quote }}
 endpoints_allowed: {{ include "tickershard.endpointsAllowed" . | quote }}
 redis_secret: {{ include "tickershard.redisSecret" . | quote }}
