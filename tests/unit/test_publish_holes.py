@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 import pytest
 
-from tests.support.handover_world import CHANNELS, LOST, STEP_NS, Pod, World
+from tests.support.handover_world import CHANNELS, KEPT, LOST, STEP_NS, Pod, World, scaled_price
 from tests.support.ticks import a_table
 from ticker_crds import Role
 from ticker_shard.publish import fence
@@ -293,6 +293,56 @@ def test_an_outage_of_redis_is_declared_from_the_first_failure_to_the_end_of_the
     rounds(world, 2)
 
     assert declared(world) == [("redis", 2, down_ms, down_ms + 1_500)]
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["with its data", "empty"])
+@pytest.mark.parametrize("seconds", [1, 60, 600])
+def test_however_long_redis_was_away_memory_is_bounded_and_last_values_are_soon_complete(seconds, kept):
+    world = World(channels=ONE)
+    holder = a_holder(world)
+    rounds(world, 0.5)
+    world.redis_down()
+    began_ms, most = now_ms(world), 0
+    for _ in range(2 * seconds):
+        for slot in world.prices:
+            world.tick(slot)
+        world.step(holder)
+        world.advance(SECOND_NS // 2)  # an attempt now and then, as the circuit lets it
+        most = max(most, holder.core.ledger.in_flight())
+    world.redis_up(data=KEPT if kept else None)
+    back_ms = now_ms(world)
+
+    rounds(world, 1.25)  # one beat, and the rewrite
+
+    last = {name: scaled_price(row) for name, row in world.twin.last[ONE[0]].items()}
+    assert last == {f"NFO:X{slot}".encode(): price for slot, price in world.prices.items()}
+    assert most <= 2 * len(world.prices) + 1_000, "the queue's ceiling"
+    balance = holder.core.ledger.balance()
+    assert (balance.balanced, balance.in_flight) == (True, 0), balance
+    ((cause, instruments, start_ms, end_ms),) = declared(world)
+    assert (cause, instruments) == ("redis", 2)
+    assert began_ms <= start_ms <= began_ms + 1_000
+    assert back_ms <= end_ms <= back_ms + 1_250
+
+
+@pytest.mark.parametrize("set_by_s", [-3_600, 0, 3_600])
+def test_a_pause_is_as_long_as_it_was_though_the_clock_was_set_meanwhile(set_by_s):
+    world = World(channels=ONE)
+    holder = a_holder(world)
+    rounds(world, 1)
+    world.pause(holder)
+    rounds(world, 3)
+    world.resume(holder)
+    wall_ns = world.now_ns + set_by_s * SECOND_NS
+
+    requests = holder.core.plan_round(now_ns=world.now_ns, wall_ns=wall_ns)
+    answers = [world.twin.execute(request) for request in requests]
+    holder.core.settle_round(requests, answers, sent_ns=world.now_ns, now_ns=world.now_ns, wall_ns=wall_ns)
+    rounds(world, 1)
+
+    ((cause, instruments, start_ms, end_ms),) = declared(world)
+    assert (cause, instruments, end_ms) == ("paused", 2, wall_ns // MS_NS)
+    assert 3_000 <= end_ms - start_ms <= 4_000
 
 
 def test_a_broken_connection_that_costs_less_than_a_batchs_window_is_no_hole():

@@ -333,7 +333,7 @@ class PublisherCore:
         if isinstance(answer, fence.Claimed):
             lost = claim.expected is None  # the record, and with it what it said of its holder's last call
             unheard_ns = self._unheard_ns(name, now_ns=now_ns) if lost else None
-            self._outboxes[name].begin_term(now_ns=now_ns, wall_ns=wall_ns)
+            self._outboxes[name].begin_term(now_ns=now_ns)
             self.holes.term_begins(name, answer, reason=claim.reason, unheard_ns=unheard_ns, wall_ns=wall_ns)
             self._apply(name, effect)
 

@@ -127,12 +127,12 @@ class HoleKeeper:
         last_ns, hole_ns = outbox.accepted_ns, outbox.hole_ns
         if hole_ns is None:
             if last_ns is not None and now_ns - last_ns > self._stall_ns:
-                self._declare_all(name, start_ns=outbox.accepted_wall_ns, end_ns=wall_ns, cause="paused")
+                self._declare_all(name, start_ns=wall_ns - (now_ns - last_ns), end_ns=wall_ns, cause="paused")
         elif not outbox.sent and not outbox.repeats and not outbox.blocked(now_ns=now_ns):
             outbox.hole_ns = None
             if now_ns - hole_ns > self._window_ns:
                 self._declare_all(name, start_ns=wall_ns - (now_ns - hole_ns), end_ns=wall_ns, cause="redis")
-        outbox.accepted_ns, outbox.accepted_wall_ns = now_ns, wall_ns
+        outbox.accepted_ns = now_ns
 
     def _term_wall_ns(self, outbox: Outbox) -> int:
         """When the channel was claimed, by the wall clock as it goes now: it may have been set meanwhile."""

@@ -78,8 +78,6 @@ class Outbox:
         (call number, rows in flight, numbered) of calls without an answer, oldest first.
     accepted_ns
         Monotonic time of the last accepted call under this epoch.
-    accepted_wall_ns
-        The same on the wall clock.
     term_ns
         Monotonic time of the claim.
     hole_ns
@@ -104,7 +102,6 @@ class Outbox:
     sent: dict[int, Parcel] = field(default_factory=dict)
     unanswered: deque[tuple[int, int, bool]] = field(default_factory=deque)
     accepted_ns: int | None = None
-    accepted_wall_ns: int = 0
     term_ns: int = 0
     hole_ns: int | None = None
     open_holes: list[GapRecord] = field(default_factory=list)
@@ -195,13 +192,12 @@ class Outbox:
         """Rows in calls without an answer, counted."""
         return sum(parcel.fresh for parcel in self.sent.values()) + sum(fresh for _, fresh, _ in self.unanswered)
 
-    def begin_term(self, *, now_ns: int, wall_ns: int) -> None:
+    def begin_term(self, *, now_ns: int) -> None:
         """A new epoch: numbers start again, nothing of the term before is owed."""
         assert not self.sent, self.sent
         assert not self.unanswered, self.unanswered
         self.seq = 1
         self.accepted_ns = self.term_ns = now_ns
-        self.accepted_wall_ns = wall_ns
         self.hole_ns = self.told_holes = None
         self.taken[:] = False
         self.sweep = 0
