@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,7 +26,8 @@ from tests.support.publishing import (
     until,
 )
 from tests.support.redis_server import RedisServer, redis_server
-from tests.support.ticks import CHANNEL, a_table
+from tests.support.shard import free_channels
+from tests.support.ticks import CHANNEL, a_table, some_rows
 from ticker_client import decode_gap, fence_key, gaps_key, last_values_key
 from ticker_crds import Role
 from ticker_shard.publish.breaker import BreakerState
@@ -77,6 +79,48 @@ async def test_rows_arrive_in_numbered_messages_and_as_last_values(pods, client)
     assert ledger.withheld == INSTRUMENTS  # what came before the channel was held
     assert pod.publisher.latency.count == ledger.published
     pod.assert_books_balance()
+
+
+async def test_rows_of_a_frame_that_is_never_complete_leave_when_the_window_is_over(pods, client):
+    pod = await pods("pod1/1", window_ms=50).start().holds()
+    pod.feed([0], 1)
+    await until(lambda: pod.publisher.ledger.published)
+
+    pod.publisher.offer(pod.newest.update(some_rows(pod.table, [0], price=7, received_ns=time.time_ns())))
+
+    await until(lambda: last_prices(client) == {"NFO:X0": 7})
+    assert pod.publisher.ledger.published == 2
+
+
+async def test_a_connection_lost_while_the_loop_sleeps_is_noticed_by_the_next_frame(pods, client):
+    free_channels(client, [CHANNEL], member=SHARD)  # nobody's silence is to be waited for
+    pod = await pods("pod1/1", timing=replace(QUICK, beat_ns=20_000 * MS_NS, silent_ns=30_000 * MS_NS)).start().holds()
+    pod.feed(range(3), 1)
+    await until(lambda: pod.publisher.ledger.published == 3)
+
+    client.client_kill_filter(_type="normal", skipme=True)
+    pod.feed(range(3), 2)
+
+    await until(lambda: last_prices(client) == everything_at(2, 3), within_s=15)  # by a rewrite; the beat is far away
+    pod.assert_books_balance()
+
+
+async def test_a_fault_of_ours_while_the_loop_sleeps_ends_the_publisher(pods):
+    broken = False
+
+    def wall_ns() -> int:
+        assert not broken, "the clock is gone"
+        return time.time_ns()
+
+    pod = await pods("pod1/1", wall_ns=wall_ns).start().holds()
+    pod.feed([0], 1)
+    await until(lambda: pod.publisher.ledger.in_flight() == 0)
+    pod.feed([0], 2)  # on its way; what is left to do is to settle it
+    broken = True
+
+    with pytest.raises(AssertionError, match="the clock is gone"):
+        async with asyncio.timeout(DEADLINE_S):
+            await pod.running
 
 
 async def test_a_successor_takes_over_under_load_and_no_old_epoch_speaks_again(pods, client):

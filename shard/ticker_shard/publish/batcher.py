@@ -207,6 +207,10 @@ class TickBatcher:
         """Rows in one queue."""
         return self._queues[channel].rows
 
+    def anything_queued(self) -> bool:
+        """Whether rows wait anywhere."""
+        return any(queue.rows for queue in self._queues.values())
+
     def fill(self) -> float:
         """How full the fullest queue is, 1 = its ceiling; 1 too if one had to conflate since the last answer."""
         overflowed, self._overflowed = self._overflowed, False

@@ -29,6 +29,7 @@ from ticker_client.keys import fence_key, gaps_key, last_values_key, numbers_key
 from ticker_shard.publish import fence
 from ticker_shard.publish.fence import Answer, Record, Request, Trouble, TroubleKind, parse_record
 from ticker_shard.publish.limits import GAPS_STREAM_MAX, SECOND_NS
+from ticker_shard.publish.replies import Replies
 from ticker_shard.publish.resp import bulk, bulk_number, bulks, pack
 
 FIELDS: Final = ("epoch", "holder", "n", "state", "revision")
@@ -121,6 +122,8 @@ class Door:
         The account's name in fence keys.
     timeout_ns
         For connecting, and for one exchange.
+    told
+        Called (synchronously, must not raise) when `answered` may have the answers to what was posted.
 
     Raises
     ------
@@ -128,7 +131,9 @@ class Door:
         When the URL cannot be used.
     """
 
-    def __init__(self, url: str, *, member: str, timeout_ns: int) -> None:
+    tells = True
+
+    def __init__(self, url: str, *, member: str, timeout_ns: int, told: Callable[[], None] = lambda: None) -> None:
         try:
             pool = aioredis.ConnectionPool.from_url(
                 url,
@@ -145,6 +150,8 @@ class Door:
             raise RedisTroubleError(trouble) from None
         self._member = member
         self._timeout_s = timeout_ns / SECOND_NS
+        self._posted_s = 0.0  # by the loop's clock
+        self._replies = Replies(told)
         self._forms: dict[str, _Form] = {}  # by channel
 
     async def connect(self) -> None:
@@ -158,6 +165,7 @@ class Door:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._connection.connect()
+                self._replies.begin(self._connection)
                 await self._roundtrip([("PING",)])
         except (exceptions.RedisError, OSError) as error:
             await self.close()
@@ -165,6 +173,7 @@ class Door:
 
     async def close(self) -> None:
         """Drop the connection, politely or not."""
+        self._replies.end()
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._connection.disconnect(nowait=True)
@@ -172,14 +181,23 @@ class Door:
             pass  # it is gone either way
 
     def post(self, requests: Sequence[Request]) -> None:
-        """Write all requests in order, at once and without waiting; `collect` has to follow.
+        """Write all requests in order, at once and without waiting; `answered` or `collect` has to follow.
 
         For whoever has a frame in hand and nothing outstanding: the bytes are on their way before the loop turns. If
         the connection is gone, `collect` finds it so.
         """
-        writer = self._connection._writer  # the library's own, with its TLS; its methods to write wait for the loop
-        if writer is not None:
-            writer.write(b"".join([self.packed(request) for request in requests]))
+        self._posted_s = asyncio.get_running_loop().time()
+        self._replies.send(b"".join([self.packed(request) for request in requests]), replies=len(requests))
+
+    def answered(self, requests: Sequence[Request]) -> list[Answer] | None:
+        """The answers to all that was posted, in order, if they have come and none of them is an error.
+
+        Else nothing, and only `collect` can say more.
+        """
+        replies = self._replies.all_come()
+        if replies is None:
+            return None
+        return [self._parse(request, reply) for request, reply in zip(requests, replies, strict=True)]
 
     async def exchange(self, requests: Sequence[Request]) -> list[Answer]:
         """`post` and `collect`."""
@@ -194,7 +212,7 @@ class Door:
         """
         answers: list[Answer | None] = [None] * len(requests)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout_at(self._posted_s + self._timeout_s):
                 missing = await self._read(requests, range(len(requests)), answers)
                 if missing:
                     await self._roundtrip([("SCRIPT", "LOAD", script.text) for script in (CALL, CLAIM, ASSERT)])
@@ -255,13 +273,9 @@ class Door:
         self, requests: Sequence[Request], places: Sequence[int] | range, answers: list[Answer | None]
     ) -> list[int]:
         """Fill in the answers to the requests at `places`; those whose script is missing come back."""
-        if not self._connection.is_connected:  # the library would quietly connect anew
-            raise exceptions.ConnectionError("not connected")
         missing: list[int] = []
-        # The parser itself: what the connection puts around it (a time-out, a health check) is off or above.
-        read = self._connection._parser.read_response
         for place in places:
-            reply = await read(disable_decoding=True)
+            reply = await self._replies.next()
             if isinstance(reply, exceptions.NoScriptError):
                 missing.append(place)
             elif isinstance(reply, exceptions.ResponseError):
@@ -272,20 +286,8 @@ class Door:
 
     async def _roundtrip(self, commands: Sequence[tuple[bytes | str | int, ...]]) -> list[Any]:
         """Replies to plain commands; an error reply stands in its place as the exception."""
-        await self._send([pack(*parts) for parts in commands])
-        replies: list[Any] = []
-        for _ in commands:
-            try:
-                replies.append(await self._connection.read_response(disable_decoding=True))
-            except exceptions.ResponseError as error:
-                replies.append(error)
-        return replies
-
-    async def _send(self, commands: Sequence[bytes]) -> None:
-        if not self._connection.is_connected:  # the library would quietly connect anew
-            raise exceptions.ConnectionError("not connected")
-        # What is packed already goes out as it is; the library writes it and waits while the socket is full.
-        await self._connection.send_packed_command([b"".join(commands)], check_health=False)
+        self._replies.send(b"".join([pack(*parts) for parts in commands]), replies=len(commands))
+        return [await self._replies.next() for _ in commands]
 
     def packed(self, request: Request) -> bytes:
         """The request as it goes over the wire."""

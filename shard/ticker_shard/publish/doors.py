@@ -15,7 +15,7 @@ Which servers there are is asked by redis-py's own Sentinel and cluster clients.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
@@ -33,7 +33,15 @@ from ticker_shard.publish.limits import SECOND_NS
 
 
 class AnyDoor(Protocol):
-    """What the publisher wants of a door."""
+    """What the publisher wants of a door.
+
+    Attributes
+    ----------
+    tells
+        Whether it calls when the answers to what was posted have come; else they are to be collected.
+    """
+
+    tells: bool
 
     async def connect(self) -> None:
         """Connect and log in; raises `RedisTroubleError`."""
@@ -44,7 +52,11 @@ class AnyDoor(Protocol):
         ...
 
     def post(self, requests: Sequence[Request]) -> None:
-        """Send all requests, those of one channel in order, without waiting; `collect` has to follow."""
+        """Send all requests, those of one channel in order, without waiting; `answered` or `collect` has to follow."""
+        ...
+
+    def answered(self, requests: Sequence[Request]) -> list[Answer] | None:
+        """The answers to all that was posted, if they have come and there is nothing odd about them."""
         ...
 
     async def collect(self, requests: Sequence[Request]) -> list[Answer]:
@@ -60,8 +72,8 @@ class AnyDoor(Protocol):
         ...
 
 
-def open_door(url: str, *, member: str, timeout_ns: int) -> AnyDoor:
-    """The door that a URL asks for.
+def open_door(url: str, *, member: str, timeout_ns: int, told: Callable[[], None] = lambda: None) -> AnyDoor:
+    """The door that a URL asks for; `told` is called when answers have come, by a door that tells.
 
     Raises
     ------
@@ -74,9 +86,9 @@ def open_door(url: str, *, member: str, timeout_ns: int) -> AnyDoor:
         raise RedisTroubleError(_UNUSABLE) from None
     match address.topology:
         case Topology.SINGLE:
-            return Door(url, member=member, timeout_ns=timeout_ns)
+            return Door(url, member=member, timeout_ns=timeout_ns, told=told)
         case Topology.SENTINEL:
-            return SentinelDoor(address, member=member, timeout_ns=timeout_ns)
+            return SentinelDoor(address, member=member, timeout_ns=timeout_ns, told=told)
         case Topology.CLUSTER:
             return ClusterDoor(address, member=member, timeout_ns=timeout_ns)
 
@@ -91,12 +103,14 @@ class SentinelDoor:
     ----------
     address
         Of the Sentinels.
-    member, timeout_ns
+    member, timeout_ns, told
         As for `Door`.
     """
 
-    def __init__(self, address: Address, *, member: str, timeout_ns: int) -> None:
-        self._address, self._member, self._timeout_ns = address, member, timeout_ns
+    tells = True
+
+    def __init__(self, address: Address, *, member: str, timeout_ns: int, told: Callable[[], None]) -> None:
+        self._address, self._member, self._timeout_ns, self._told = address, member, timeout_ns, told
         self._door = Door(address.server(*address.hosts[0]), member=member, timeout_ns=timeout_ns)  # checks the URL
 
     async def connect(self) -> None:
@@ -117,7 +131,7 @@ class SentinelDoor:
             for client in sentinel.sentinels:
                 await client.aclose()
         url = self._address.server(*master)
-        self._door = Door(url, member=self._member, timeout_ns=self._timeout_ns)
+        self._door = Door(url, member=self._member, timeout_ns=self._timeout_ns, told=self._told)
         await self._door.connect()
 
     async def close(self) -> None:
@@ -127,6 +141,10 @@ class SentinelDoor:
     def post(self, requests: Sequence[Request]) -> None:
         """Send all requests to the master."""
         self._door.post(requests)
+
+    def answered(self, requests: Sequence[Request]) -> list[Answer] | None:
+        """The master's answers, if they have come."""
+        return self._door.answered(requests)
 
     async def collect(self, requests: Sequence[Request]) -> list[Answer]:
         """Await the master's answers."""
@@ -152,6 +170,8 @@ class ClusterDoor:
         As for `Door`.
     """
 
+    tells = False
+
     def __init__(self, address: Address, *, member: str, timeout_ns: int) -> None:
         self._address, self._member, self._timeout_ns = address, member, timeout_ns
         self._any = Door(address.server(*address.hosts[0]), member=member, timeout_ns=timeout_ns)  # checks the URL
@@ -174,6 +194,10 @@ class ClusterDoor:
 
     def post(self, requests: Sequence[Request]) -> None:
         """Nothing leaves before `collect`: a node may have to be connected to first."""
+
+    def answered(self, requests: Sequence[Request]) -> list[Answer] | None:
+        """Nothing: `collect` has the answers."""
+        return None
 
     async def collect(self, requests: Sequence[Request]) -> list[Answer]:
         """Send each request to its channel's node, and await the answers; those that moved are sent once more."""

@@ -4,9 +4,14 @@
 what can be read of it is in `standing`. A turn of the loop lets time pass, connects if it must (as the breaker
 allows), plans a round, carries it to Redis in one pipeline, and hands the answers back. Each call leaves as soon as
 it is encoded, so within a round Redis and this process work at the same time. There is one connection and one round
-at a time, so calls leave in order, and a broken connection is one event that voids everything at once. A frame that
-is complete while the loop sleeps does not wait for its turn: its round is planned and written in `flush_hint`, and
-the loop collects the answers.
+at a time, so calls leave in order, and a broken connection is one event that voids everything at once.
+
+Nearly every frame comes while the loop sleeps, and is not worth waking it (a task switch, three turns of asyncio and a
+timer cost a paced shard a quarter of its processor): the round is planned and written in `flush_hint`, and settled
+in the callback of the socket that brings the last answer. So while the loop sleeps it holds the connection out to them
+(`_open`), and takes it back when it wakes, together with a round that is still on its way (`_posted`). It is woken for
+all that is not plain: an error, a lost term, something owed; and it looks by itself once a beat, which is sooner than
+a call times out.
 
 While Redis is away rows are kept, the newest per instrument; `offer` never waits for anything.
 """
@@ -30,10 +35,10 @@ from ticker_shard.publish.core import PublisherCore
 from ticker_shard.publish.door import RedisTroubleError
 from ticker_shard.publish.doors import AnyDoor, open_door
 from ticker_shard.publish.encode import Encoder
-from ticker_shard.publish.fence import CONFIGURATION, Request, Unanswered, trouble_of_redis
+from ticker_shard.publish.fence import CONFIGURATION, Accepted, Answer, Request, Unanswered, trouble_of_redis
 from ticker_shard.publish.gaps import Hole
 from ticker_shard.publish.handover import Phase
-from ticker_shard.publish.limits import SECOND_NS, TIMING, Timing
+from ticker_shard.publish.limits import MS_NS, SECOND_NS, TIMING, Timing
 from ticker_shard.publish.standing import Standing
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.rows import Slots, TickRows
@@ -124,9 +129,14 @@ class RedisPublisher(Standing):
         self._level_log = LevelLog(self.backpressure, shard=shard)
         self._redis_url, self._shard, self._timing, self._on_change = redis_url, shard, timing, on_change
         self._wall_ns = wall_ns
+        self._window_ns = window_ms * MS_NS
         self._wake = asyncio.Event()
-        self._idle: AnyDoor | None = None  # while the loop sleeps with nothing outstanding and nothing else to do
-        self._posted: _Round | None = None  # on its way already
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_ns = 0
+        self._open: AnyDoor | None = None  # while the loop sleeps and has nothing else to do than rows
+        self._posted: _Round | None = None  # on its way, while the loop sleeps
+        self._quiet = False  # nothing is owed or wrong: accepted calls change nothing that others show
+        self._fault: Exception | None = None
         self._permission_due_ns = 0
         self._url_changed = False
         self._told: object = None
@@ -140,10 +150,14 @@ class RedisPublisher(Standing):
 
     def offer(self, rows: TickRows) -> None:
         """Take rows that validation passed. `newest` already knows them."""
-        self._core.offer(rows, now_ns=self._monotonic_ns())
+        now_ns = self._monotonic_ns()
+        self._core.offer(rows, now_ns=now_ns)
         if self._level_log.tell():
             self._on_change()
-        self._wake.set()
+        if self._open is None:
+            self._wake.set()
+        else:
+            self._look_by(now_ns + self._window_ns)
 
     def refresh(self, slots: Slots) -> None:
         """Publish these newest rows once more, because `newest` has more to say about them; counted as repeated."""
@@ -158,10 +172,10 @@ class RedisPublisher(Standing):
     def flush_hint(self) -> None:
         """The frame is complete: what is queued may leave now, and does if nothing is outstanding."""
         self._core.batcher.frame_complete()
-        door, self._idle = self._idle, None
-        if door is not None and not self._url_changed and self.state is Phase.ACTIVE:
-            self._posted = self._post(door)
-        self._wake.set()
+        if self._open is None:
+            self._wake.set()
+        elif self._posted is None and not self._url_changed:
+            self._post_aside(self._open)
 
     def set_feed(self, warm: bool) -> None:
         """Tell whether sockets are open and everything wanted is confirmed."""
@@ -210,9 +224,10 @@ class RedisPublisher(Standing):
                 door = self._door or await self._connect()
                 if door is not None and not await self._turn(door):
                     self.breaker.withdraw()
-                    self._idle = door if self.breaker.state is BreakerState.CLOSED else None
+                    plain = self.breaker.state is BreakerState.CLOSED and self.state is Phase.ACTIVE
+                    self._open = door if plain else None
                     await self._sleep_until(core.wake_ns(now_ns=self._monotonic_ns()))
-                    self._idle = None
+                    self._open = None
                     if (posted := self._posted) is not None:
                         self._posted = None
                         await self._settle(door, posted)
@@ -220,6 +235,8 @@ class RedisPublisher(Standing):
             core.close_books()
         finally:
             timekeeper.cancel()
+            if self._alarm is not None:
+                self._alarm.cancel()
             await self._disconnect()
             self._tell()
 
@@ -251,24 +268,79 @@ class RedisPublisher(Standing):
 
     async def _settle(self, door: AnyDoor, posted: _Round) -> None:
         """Await the answers to a round that was posted, and take them in."""
-        core, requests, sent_ns = self._core, posted.requests, posted.sent_ns
-        answers = await door.collect(requests)
-        now_ns = self._monotonic_ns()
-        before = core.handover.held
-        core.settle_round(requests, answers, sent_ns=sent_ns, now_ns=now_ns, wall_ns=self._wall_ns())
-        if core.handover.held != before:
+        answers = await door.collect(posted.requests)
+        self._take_in(posted, answers)
+        if any(isinstance(answer, Unanswered) for answer in answers):
+            await self._disconnect()
+        self._report_round(answers)
+
+    def _take_in(self, posted: _Round, answers: list[Answer]) -> bool:
+        """Let the core settle a round; whether channels were gained or lost."""
+        core, before, now_ns = self._core, self._core.handover.held, self._monotonic_ns()
+        core.settle_round(posted.requests, answers, sent_ns=posted.sent_ns, now_ns=now_ns, wall_ns=self._wall_ns())
+        changed = core.handover.held != before
+        if changed:
             _log.info(
                 "channels held changed",
                 extra={"held": list(core.handover.held), "state": str(self.state), "leaving": self.leaving},
             )
+        return changed
+
+    def _report_round(self, answers: list[Answer]) -> None:
         failed = any(trouble_of_redis(answer) is not None for answer in answers)
-        if any(isinstance(answer, Unanswered) for answer in answers):
-            await self._disconnect()
         self._report(Outcome.FAILURE if failed else Outcome.SUCCESS)
+
+    # -- beside the loop, while it sleeps
+
+    def _post_aside(self, door: AnyDoor) -> None:
+        """Send what is due now."""
+        self._posted = self._post(door)
+        if not door.tells:
+            self._wake.set()
+
+    def _answered(self) -> None:
+        """Something came from Redis. What goes wrong here must not end in the transport, which would only log it."""
+        try:
+            self._settle_aside()
+        except Exception as error:
+            self._fault = error
+            self._wake.set()
+
+    def _settle_aside(self) -> None:
+        """Settle the round that is on its way, and send what was queued meanwhile."""
+        door, posted = self._open, self._posted
+        if door is None or posted is None:
+            return  # the loop collects for itself
+        answers = door.answered(posted.requests)
+        if answers is None:
+            self._wake.set()
+            return
+        self._posted = None
+        changed = self._take_in(posted, answers)
+        self._report_round(answers)
+        if changed or not self._quiet or not all(isinstance(answer, Accepted) for answer in answers):
+            self._wake.set()
+        elif self._core.batcher.anything_queued():
+            self._post_aside(door)
+
+    def _look_by(self, at_ns: int) -> None:
+        """Have the loop wake then, if nothing wakes it before."""
+        if self._alarm is not None:
+            if self._alarm_ns <= at_ns:
+                return
+            self._alarm.cancel()
+        seconds = max(0, at_ns - self._monotonic_ns()) / SECOND_NS
+        self._alarm, self._alarm_ns = asyncio.get_running_loop().call_later(seconds, self._ring), at_ns
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._wake.set()
 
     async def _connect(self) -> AnyDoor | None:
         try:
-            door = open_door(self._redis_url(), member=self._shard, timeout_ns=self._timing.call_timeout_ns)
+            door = open_door(
+                self._redis_url(), member=self._shard, timeout_ns=self._timing.call_timeout_ns, told=self._answered
+            )
             await door.connect()
         except RedisTroubleError as error:
             self._core.disconnected()
@@ -317,15 +389,10 @@ class RedisPublisher(Standing):
 
     async def _sleep_until(self, until_ns: int) -> None:
         """Until then, or until something happens."""
-        seconds = (until_ns - self._monotonic_ns()) / SECOND_NS
-        if seconds <= 0:
-            await asyncio.sleep(0)
-            return
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            pass  # the awaited moment
+        self._look_by(until_ns)
+        await self._wake.wait()
+        if self._fault is not None:
+            raise self._fault
 
     def _tell(self) -> None:
         """Call `on_change` when something that others show has changed."""
@@ -335,3 +402,4 @@ class RedisPublisher(Standing):
         if now != self._told:
             self._told = now
             self._on_change()
+        self._quiet = self.acknowledged == self._core.handover.revision and self._trouble is None
