@@ -267,11 +267,6 @@ class KindModel(Part):
         return read
 
 
-def find_condition(conditions: tuple[ConditionEntry, ...], wanted: Condition | str) -> ConditionEntry | None:
-    """The entry of this type, if there is one."""
-    return next((entry for entry in conditions if entry.type == str(wanted)), None)
-
-
 def _name_in(manifest: Mapping[str, Any]) -> str:
     metadata = manifest.get("metadata")
     return str(metadata.get("name", "")) if isinstance(metadata, Mapping) else ""

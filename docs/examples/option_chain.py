@@ -61,7 +61,11 @@ def main() -> None:
     rows: dict[str, Row] = {}
     updates = lost = gaps = 0
     drawn = 0.0
-    client = redis.Redis.from_url(arguments.redis_url, retry=None)
+    try:
+        client = redis.Redis.from_url(arguments.redis_url, retry=None)
+        client.ping()
+    except (ValueError, redis.RedisError) as error:
+        parser.error(f"redis_url: {error}")
     with Subscriber(client, [arguments.channel]) as ticks, Live(console=Console(), auto_refresh=False) as screen:
         for event in ticks.events():
             match event:

@@ -22,8 +22,8 @@ from tests.support.kinds_refused import (
 )
 from ticker_crds.account import AccountState, KiteAccount
 from ticker_crds.assignment import Mode
-from ticker_crds.base import InvalidObjectError, KindModel, Rule, find_condition
-from ticker_crds.constants import ANNOTATION_PAUSED, API_VERSION, SUBSCRIPTION_INSTRUMENTS_MAX, Condition, Kind
+from ticker_crds.base import InvalidObjectError, KindModel, Rule
+from ticker_crds.constants import ANNOTATION_PAUSED, API_VERSION, SUBSCRIPTION_INSTRUMENTS_MAX, Kind
 from ticker_crds.schema import MODELS
 from ticker_crds.shard import TickerShard
 from ticker_crds.subscription import AccountSelector, TickerSubscription
@@ -180,14 +180,6 @@ def test_deleting_once_a_deletion_time_stands_there() -> None:
 
     assert KiteAccount.from_manifest(manifest).deleting
     assert not KiteAccount.from_manifest(an_account()).deleting
-
-
-def test_condition_is_found_by_its_type() -> None:
-    entry = {"type": "Ready", "status": "True", "reason": "Streaming", "message": "", "lastTransitionTime": "t"}
-    conditions = KiteAccount.from_manifest(an_account() | {"status": {"conditions": [entry]}}).status.conditions
-
-    assert find_condition(conditions, Condition.READY) == conditions[0]
-    assert find_condition(conditions, Condition.CONNECTED) is None
 
 
 def test_mode_of_one_instrument_stands_beside_the_subscriptions() -> None:

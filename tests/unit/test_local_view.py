@@ -20,3 +20,14 @@ def test_a_trouble_is_told_when_it_has_been_judged_and_once_while_it_stands() ->
     view.stop(("again", "at the end"))
 
     assert output.getvalue().splitlines() == [LONG, "again", "at the end"]
+
+
+def test_between_two_measurements_the_last_rate_is_shown() -> None:
+    output = io.StringIO()
+    view = LiveView(Console(file=output, width=200))
+    for half_seconds in range(2 * int(LINE_EVERY_S) + 1):
+        report = {"confirmed": 1, "ledger": {"published": 100 * (half_seconds // 2)}}  # written once a second
+        shard = {"reason": "Streaming", "assigned": 1, "report": report}
+        view.show({"acc1": shard}, notes=(), now_s=1_000.0 + half_seconds / 2)
+
+    assert [line.split(", ")[2] for line in output.getvalue().splitlines()] == ["0 ticks/s", "100 ticks/s"]

@@ -52,7 +52,6 @@ def test_success_forgives() -> None:
     book.succeeded("acc1")
 
     assert book.waiting == 0
-    assert book.next_try() is None
 
 
 def test_book_forgets_what_no_longer_exists_and_has_a_ceiling() -> None:

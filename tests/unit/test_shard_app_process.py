@@ -6,6 +6,7 @@ Neither broker nor Redis answers here; the parts are the real ones.
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -20,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.shard import Listed, ShardFolder, a_table
 from ticker_common.listening import PortUnusableError
 from ticker_common.settings import load_settings
+from ticker_crds import AssignedInstrument, Mode
 from ticker_shard.app.report import facts_of
 from ticker_shard.app.settings import ShardSettings
 from ticker_shard.app.shard import Outside, Shard
@@ -28,6 +30,7 @@ from ticker_shard.assignment.folder import FolderAssignment, FolderCredentials, 
 from ticker_shard.feed import FeedStatus, SessionState, SocketStatus
 from ticker_shard.feed.session import KiteSession
 from ticker_shard.publish.fence import Trouble, TroubleKind
+from ticker_shard.ticks import RejectReason, build_instruments
 
 NS_PER_S = 1_000_000_000
 
@@ -48,13 +51,13 @@ def folder(tmp_path: Path) -> ShardFolder:
     return made
 
 
-def a_shard(folder: ShardFolder, *, dying: bool = False) -> Shard:
+def a_shard(folder: ShardFolder, *, dying: bool = False, **changed: object) -> Shard:
     path = folder.path
     settings = load_settings(
         ShardSettings,
         {
             "account": "acc1", "source": "folder", "folder": path, "redis_url_file": path / "redis-url",
-            "ticker_url": "ws://127.0.0.1:1", "host": "127.0.0.1", "port": 0,
+            "ticker_url": "ws://127.0.0.1:1", "host": "127.0.0.1", "port": 0, **changed,
         },
     )  # fmt: skip
     assignment = DyingAssignment() if dying else FolderAssignment(path)
@@ -67,6 +70,21 @@ async def until(holds: Callable[[], bool]) -> None:
         if holds():
             return
         await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("validation", [True, False])
+async def test_validation_can_be_switched_off_but_for_what_would_corrupt(folder: ShardFolder, validation: bool) -> None:
+    shard = a_shard(folder, validation=validation)
+    known, unknown = 1001 * 256 + 2, 77 * 256 + 2
+    table = a_table(1, [AssignedInstrument(known, "NFO", "X", Mode.LTP, ("ticker:x",))])
+    processor = shard.pipeline.processor
+    processor.configure(build_instruments(table))
+    below_zero, of_a_stranger = (struct.pack(">HHIi", 1, 8, token, -5) for token in (known, unknown))
+
+    first, second = (processor.process(frame, received_ns=1) for frame in (below_zero, of_a_stranger))
+
+    assert len(first.rows) == (not validation)
+    assert [*second.rejected] == [RejectReason.UNKNOWN_TOKEN]
 
 
 async def test_one_channel_that_redis_refuses_is_not_redis_being_away(folder: ShardFolder) -> None:

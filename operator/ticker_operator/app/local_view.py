@@ -13,6 +13,22 @@ from rich.text import Text
 
 LINE_EVERY_S: Final = 5.0
 REFRESH_S: Final = 0.5
+RATE_OVER_S: Final = 2.0
+
+
+@dataclass(slots=True)
+class _Rate:
+    """Ticks a second over the last whole interval; reports come once a second, so less would show noise."""
+
+    since_s: float
+    before: int
+    rate: float = 0.0
+
+    def at(self, now_s: float, published: int) -> float:
+        if now_s - self.since_s >= RATE_OVER_S:
+            self.rate = max(0, published - self.before) / (now_s - self.since_s)
+            self.since_s, self.before = now_s, published
+        return self.rate
 
 
 @dataclass(slots=True)
@@ -22,7 +38,7 @@ class LiveView:
     console: Console
     _live: Live | None = None
     _line_at: float = 0.0
-    _before: dict[str, tuple[float, int]] = field(default_factory=dict)
+    _rates: dict[str, _Rate] = field(default_factory=dict)
     _told: tuple[str, ...] = ()
 
     def start(self) -> None:
@@ -65,10 +81,7 @@ class LiveView:
     def _row(self, account: str, shard: Mapping[str, Any], now_s: float) -> dict[str, str]:
         report = shard["report"]
         published = int(report.get("ledger", {}).get("published", 0))
-        since, before = self._before.get(account, (now_s, published))
-        rate = (published - before) / (now_s - since) if now_s > since else 0.0
-        if now_s - since >= 2.0 or account not in self._before:
-            self._before[account] = (now_s, published)
+        rate = self._rates.setdefault(account, _Rate(now_s, published)).at(now_s, published)
         p99 = report.get("latency_ms", {}).get("p99")
         return {
             "account": account,

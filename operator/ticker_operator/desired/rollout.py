@@ -62,9 +62,6 @@ class Rollout(StrEnum):
     PAUSED = "paused"  # `kubectl rollout pause`, or the TickerShard's annotation
 
 
-WRITING: Final = frozenset({Rollout.CREATE, Rollout.HEAL, Rollout.APPLY})
-
-
 @dataclass(frozen=True, slots=True)
 class RolloutDecision:
     """One decision. Order of writes: `before` (status), the template, `after` (status).

@@ -31,7 +31,6 @@ from ticker_operator.reconcile.ports import Unreachable
 
 MODELS: Final[dict[str, type[KindModel]]] = {Kind.ACCOUNT: KiteAccount, Kind.SUBSCRIPTION: TickerSubscription}
 SECRET: Final = "Secret"  # noqa: S105 - a kind
-REGISTER_FILE: Final = "objects.json"
 FILE_BYTES_MAX: Final = 8 * 1024 * 1024
 KEY_CHARS_MAX: Final = 100  # of a key in a sentence
 

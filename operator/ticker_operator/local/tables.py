@@ -12,7 +12,7 @@ from ticker_crds import AssignmentError, AssignmentTable, decode_table, encode_t
 from ticker_crds.assignment import HEADER_KEY, TABLE_KEY
 from ticker_operator.local.files import replace_bytes
 from ticker_operator.local.layout import Layout
-from ticker_operator.reconcile.ports import Conflict, Refused, StoredTable, Unchanged, WriteOutcome, Written
+from ticker_operator.reconcile.ports import Conflict, Refused, StoredTable, WriteOutcome, Written
 
 
 class LocalTables:
@@ -52,12 +52,3 @@ class LocalTables:
         replace_bytes(folder / TABLE_KEY, packed)
         replace_bytes(header, text.encode())
         return Written(str(header.stat().st_mtime_ns))
-
-    async def delete_table(self, account: str) -> WriteOutcome:
-        """Remove it."""
-        folder = self._layout.account(account)
-        if not (folder / HEADER_KEY).exists():
-            return Unchanged("")
-        (folder / HEADER_KEY).unlink()
-        (folder / TABLE_KEY).unlink(missing_ok=True)
-        return Written("")

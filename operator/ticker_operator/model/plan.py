@@ -203,7 +203,6 @@ class UnassignedReason(StrEnum):
     TOO_MANY_CHANNELS = "TooManyChannels"
     STRANDED = "Stranded"  # its account cannot stream and nobody else has room; it stays there
     WAITING_FOR_ROOM = "WaitingForRoom"  # placed, but what leaves that account still takes its place
-    ACCOUNT_PAUSED = "AccountPaused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,11 +76,6 @@ class ShardReport:
         streaming = self.condition(Condition.STREAMING)
         return streaming is not None and streaming.status == "False" and streaming.reason == Reason.FEED_MUTE.value
 
-    def reason_of(self, kind: Condition) -> str:
-        """The reason word of a condition, ``Unknown`` without one."""
-        found = self.condition(kind)
-        return found.reason if found else Reason.UNKNOWN.value
-
 
 @dataclass(frozen=True, slots=True)
 class Signs:

@@ -41,10 +41,3 @@ class MoveBudget:
         """After `moves` moves."""
         assert 0 <= moves <= self.moves_max, (moves, self.left)
         return replace(self, left=self.left - moves)
-
-    def next_ns(self) -> int | None:
-        """When one more move will be allowed; `None` = never."""
-        if not self.per_minute:
-            return None
-        missing = max(0.0, 1.0 - self.left)
-        return self.filled_ns + round(missing * MINUTE_NS / self.per_minute)

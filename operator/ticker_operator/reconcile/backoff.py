@@ -82,7 +82,3 @@ class BackoffBook:
     def waiting(self) -> int:
         """Number of keys with a failure that no success followed."""
         return len(self._records)
-
-    def next_try(self) -> float | None:
-        """When the earliest wait is over, by the caller's clock."""
-        return min((record.not_before for record in self._records.values()), default=None)

@@ -18,7 +18,6 @@ from ticker_crds.constants import (
     ANNOTATION_PAUSED,
     ANNOTATION_RESUME,
     API_URL,
-    FINALIZER_DRAIN,
     TICKER_URL,
     Condition,
     Reason,
@@ -136,11 +135,6 @@ def secret_of(manifest: Manifest) -> str:
     """Name of the Secret an account names, or nothing."""
     spec = _mapping(manifest.get("spec"))
     return str(_mapping(spec.get("credentialsRef")).get("name") or "")
-
-
-def holds_deletion(manifest: Manifest) -> bool:
-    """Whether our finalizer is on the object."""
-    return FINALIZER_DRAIN in (_mapping(manifest.get("metadata")).get("finalizers") or ())
 
 
 def account_view(manifest: Manifest, readings: Readings, *, rules: Rules) -> AccountView:

@@ -11,7 +11,7 @@ list that fails changes nothing, because its caller never gets one to hand in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -142,11 +142,6 @@ class Store:
 
     def _sorted(self, kind: str) -> tuple[Manifest, ...]:
         return tuple(sorted(self._held[kind].objects.values(), key=_name))
-
-
-def listed_names(objects: Iterable[Manifest]) -> frozenset[str]:
-    """Names of these objects."""
-    return frozenset(_name(obj) for obj in objects)
 
 
 def _uid(obj: Manifest) -> str:

@@ -51,7 +51,6 @@ log = logging.getLogger(__name__)
 
 INSTANCE_POLL_S: Final = 0.2
 EXIT_DEATH: Final = 1
-EXIT_REFUSED: Final = 2
 
 
 class RefusedError(Exception):

@@ -147,6 +147,7 @@ def _ledger(ledger: Ledger) -> Families:
         ("messages_lost", "Messages given up: the holes in seq that consumers see.", ledger.lost_messages),
         ("rows_unrouted", "Rows of instruments that are not assigned.", ledger.unrouted),
         ("gap_records", "Gap records published.", ledger.gaps),
+        ("gap_records_lost", "Gap records given up with their channel; its next holder declares.", ledger.lost_gaps),
     ):
         yield CounterMetricFamily(f"tickershard_{name}", text, value=value)
     seconds = CounterMetricFamily(

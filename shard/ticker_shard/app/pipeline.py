@@ -100,7 +100,7 @@ class Pipeline:
         self.greeks = GreeksCalculator(state=state, pricer=pricer, market=market, rules=rules, rest_ns=rest_ns)
         self.processor = TickProcessor(
             state=state,
-            rules=ValidationRules(market_hours=settings.market_hours),
+            rules=ValidationRules(enabled=settings.validation, market_hours=settings.market_hours),
             greeks=self.greeks,
             engine=settings.engine,
         )

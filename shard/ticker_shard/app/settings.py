@@ -77,6 +77,10 @@ class ShardSettings(ProgramSettings):
         Engine.AUTO,
         description="How frames are taken: native (one compiled pass), numpy (the reference), or auto.",
     )
+    validation: bool = Field(
+        True,
+        description="Refuse rows that cannot be true; off, only what would corrupt the newest values is refused.",
+    )
     market_hours: MarketHours = Field(
         MarketHours.SCHEDULE,
         description="Whether the market is open: by the weekly schedule, always (a simulated day), or never.",
