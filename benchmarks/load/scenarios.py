@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from benchmarks.lines import Line, Setting, setting, shard_line
-from benchmarks.load.report import Measured, Rule, at_most_rule, honest_rules, steady_rules
+from benchmarks.load.report import Measured, at_most_rule, honest_rules, steady_rules, whole_rules
 from benchmarks.measured import Paced
 from benchmarks.results import slope
 from benchmarks.stage import CpuMeter, Sampler, memory_mib, running
@@ -154,8 +154,7 @@ def overload(plan: Plan) -> Measured:
     recovery_s = run.calm_after_s(fault_s=over_s, window_s=WINDOW_S, share=0.99, limit_us=CALM_MS * 1e3)
     afterwards_ms = run.late_us(0.99, since_s=over_s + RECOVERY_S_MAX) / 1e3
     rules = (
-        *honest_rules(run),
-        Rule("no message number missing at the subscriber", str(run.missing), not run.missing),
+        *whole_rules(run),
         at_most_rule("resident memory", measured.peak_mib, MEMORY_MIB_MAX, "MiB"),
         at_most_rule(
             f"P99 of {WINDOW_S:g} s back below {CALM_MS:.0f} ms after the overload", recovery_s, RECOVERY_S_MAX, "s"

@@ -11,7 +11,8 @@ import pytest
 from benchmarks.load.report import Measured, Rule, honest_rules, markdown, steady_rules
 from benchmarks.measured import Paced, difference
 
-ABOUT = {"processor": "p", "memory_gib": 1, "platform": "l", "python": "3", "redis_server": "r", "commit": "c"}
+ABOUT = {"processor": "p", "memory_gib": 1, "platform": "l", "python": "3", "redis_server": "r", "commit": "c",
+         "packages": {"numpy": "2.4.6", "numba": None}}  # fmt: skip
 CALM_US = 100_000.0
 
 
@@ -121,5 +122,6 @@ def test_the_report_names_what_was_missed_and_shows_every_rule() -> None:
     assert "| memory at most 260 MiB | 300 MiB | **MISSED** |" in text
     assert "| ledger balances | yes | holds |" in text
     assert "received 1,000, published 0, conflated 30" in text
+    assert "Python 3, r; numpy 2.4.6; commit c, seed 20, 9 s" in text
     assert "2 message numbers never reached the subscriber" in text
     assert measured.as_json()["memory_peak_mib"] == 300.0
