@@ -26,7 +26,15 @@ OUTPUT: Final = Path("build")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--seconds", envvar="LOAD_SECONDS", default=60.0, show_default=True, help="Length of a scenario.")
+@click.option(
+    "--seconds",
+    envvar="LOAD_SECONDS",
+    show_envvar=True,
+    type=click.FloatRange(min=1, max=3_600),
+    default=60.0,
+    show_default=True,
+    help="Length of a scenario.",
+)
 @click.option("--encoding", type=click.Choice([it.value for it in Encoding]), default="msgpack", show_default=True)
 @click.option("--only", "names", multiple=True, type=click.Choice(NAMES), help="Only this one; may be repeated.")
 @click.option("--strict", is_flag=True, help="Exit code 1 when a rule is broken.")

@@ -158,6 +158,8 @@ def seeds() -> Iterator[bytes]:
     frames = [_frame([packet]) for packet in packets] + [_frame(packets)]
     for frame in frames:
         yield struct.pack(">bH", 1, len(frame)) + frame
+    chain = _frame(packets[5 * len(TOKENS) :: 5])  # the full packets of the chain alone
+    yield b"".join(struct.pack(">bH", pause, len(chain)) + chain for pause in (0, 1, 1, 20))
     yield b"".join(struct.pack(">bH", pause, len(frames[-1])) + frames[-1] for pause in (0, 1, -3, 12))
 
 

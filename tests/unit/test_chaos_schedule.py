@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.chaos.__main__ import wanted
 from tests.support.chaos.report import BEGIN, END, MIB, memory_of, summary_of, write_matrix
 from tests.support.chaos.schedule import CALM_S, FEED, LANES, PROCESS, REDIS, Lane, schedule
 from tests.support.delivery import bounds
@@ -128,3 +129,18 @@ def test_a_process_that_grows_is_found_and_one_leap_is_not_growth() -> None:
 
 def test_a_short_life_is_not_judged() -> None:
     assert memory_of("pod", samples(seconds=100, mib_per_hour=600)) is None
+
+
+@pytest.mark.parametrize(
+    "given", [{"CHAOS_SECONDS": "soon"}, {"CHAOS_SECONDS": "-5"}, {"CHAOS_SECONDS": "nan"}, {"CHAOS_SEED": "x"}]
+)
+def test_a_length_without_faults_and_a_seed_that_is_none_are_refused(given: dict[str, str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        wanted(given)
+
+    assert next(iter(given)) in str(refused.value)
+
+
+def test_without_a_wish_it_is_ten_minutes_with_a_seed_of_its_own() -> None:
+    assert wanted({})[0] == 600.0
+    assert wanted({"CHAOS_SECONDS": "120", "CHAOS_SEED": "42"}) == (120.0, 42)

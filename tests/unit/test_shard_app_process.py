@@ -30,7 +30,9 @@ from ticker_shard.assignment.folder import FolderAssignment, FolderCredentials, 
 from ticker_shard.feed import FeedStatus, SessionState, SocketStatus
 from ticker_shard.feed.session import KiteSession
 from ticker_shard.publish.fence import Trouble, TroubleKind
-from ticker_shard.ticks import RejectReason, build_instruments
+from ticker_shard.ticks import RejectReason, RowFlag, build_instruments
+from ticker_shard.ticks.decode import FrameFault
+from ticker_shard.ticks.rows import PricingOutcome
 
 NS_PER_S = 1_000_000_000
 
@@ -217,6 +219,10 @@ async def test_a_taken_port_ends_the_start_and_names_it(folder: ShardFolder) -> 
 
 async def test_probes_and_metrics_answer_while_nothing_else_does(folder: ShardFolder) -> None:
     shard = a_shard(folder)
+    shard.pipeline.greeks.outcomes[PricingOutcome.STALE_UNDERLYING] = 3
+    shard.publisher.ledger.rejected[RejectReason.ZERO_PRICE] = 2
+    shard.counts.flagged[RowFlag.BOOK_CROSSED] = 4
+    shard.counts.malformed[FrameFault.UNKNOWN_LENGTH] = 5
     running = asyncio.create_task(shard.run())
     async with asyncio.timeout(10), aiohttp.ClientSession() as session:
         await until(lambda: shard.started().ready)
@@ -240,4 +246,11 @@ async def test_probes_and_metrics_answer_while_nothing_else_does(folder: ShardFo
     assert {"tickershard_rows", "tickershard_phase", "tickershard_task_deaths", "tickershard_publish_latency_seconds",
             "process_resident_memory_bytes"} <= families.keys()  # fmt: skip
     assert all(family.documentation for family in families.values())
+    counted = {
+        (sample.name, *sample.labels.values()): sample.value for one in families.values() for sample in one.samples
+    }
+    assert counted["tickershard_option_pricings_total", "stale_underlying"] == 3
+    assert counted["tickershard_rows_total", "rejected", "zero_price"] == 2
+    assert counted["tickershard_flagged_rows_total", "book_crossed"] == 4
+    assert counted["tickershard_malformed_total", "unknown_length"] == 5
     assert urlsplit(base).port == shard.reporter.port
