@@ -79,14 +79,6 @@ def test_silence_is_marked_after_five_seconds_and_moves_after_fifteen() -> None:
     assert judged(a_view("acc1", quiet_s=15)).health is Health.LOST
 
 
-def test_a_second_witness_keeps_a_silent_shards_instruments_in_place() -> None:
-    view = a_view("acc1", quiet_s=30)
-    heard = replace(view, signs=replace(view.signs, published_ns=NOW - SECOND_NS))
-
-    assert judged(heard).health is Health.SILENT
-    assert judged(replace(heard, signs=replace(heard.signs, published_ns=NOW - 5 * SECOND_NS))).health is Health.LOST
-
-
 def test_a_refused_token_is_believed_at_once() -> None:
     verdict = judged(a_view("acc1", report=a_report("False", "False")))
 

@@ -87,13 +87,10 @@ class Signs:
         When this operator process first knew of the shard: what it waits from.
     renewed_ns
         When the Lease (or lock) was last seen to change.
-    published_ns
-        The second witness, optional: when the call number in a fence record was last seen to move.
     """
 
     first_seen_ns: int = 0
     renewed_ns: int | None = None
-    published_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

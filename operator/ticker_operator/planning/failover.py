@@ -6,8 +6,7 @@ those that are alive say so: then it is the market that stands still, by a holid
 
 Silence is judged by the operator's own monotonic clock, from the moment it last *saw* the shard's Lease change; no
 other machine's clock is read. A silent shard is marked after `detect_after`; its instruments move after `move_after`,
-because a container restart is quicker than a move, and not while a second witness (the call number in its fence
-record) says that it publishes.
+because a container restart is quicker than a move.
 
 When more than half of all shards that should run are silent at once, it is the observer that is broken (its network,
 its API server): nothing moves. After an account was dead or lost it is given nothing new for `hold_down`, unless
@@ -88,8 +87,6 @@ def next_deadline_ns(snapshot: PoolSnapshot, *, limits: FailoverLimits, verdicts
         seen_ns = signs.first_seen_ns if signs.renewed_ns is None else signs.renewed_ns
         deadlines += [seen_ns + limits.detect_after_ns, seen_ns + limits.move_after_ns]
         deadlines.append(signs.first_seen_ns + limits.start_after_ns)
-        if signs.published_ns is not None:
-            deadlines.append(signs.published_ns + limits.detect_after_ns)
         if account.name in verdicts:
             deadlines.append(verdicts[account.name].hold_until_ns)
         if account.drain_deadline_ns is not None:
@@ -132,8 +129,6 @@ def _judge(account: AccountView, shard: ShardView, *, now_ns: int, limits: Failo
         return Verdict(Health.ALIVE if report is not None else Health.STARTING)
     if quiet_ns < limits.move_after_ns:
         return Verdict(Health.SILENT, f"no sign of life for more than {_seconds(limits.detect_after_ns)}")
-    if signs.published_ns is not None and now_ns - signs.published_ns < limits.detect_after_ns:
-        return Verdict(Health.SILENT, "its Lease is not renewed, but Redis still gets its values")
     return Verdict(Health.LOST, f"no sign of life for more than {_seconds(limits.move_after_ns)}")
 
 
