@@ -74,10 +74,10 @@ class Market:
         self.place_of_key = {row.key: place for place, row in enumerate(self.instruments)}
         self.opened_ns = epoch_seconds(day, open_at) * 1_000_000_000
         self._random = np.random.default_rng(seed)
-        self._paths = price_paths()
-        self._columns = _columns(self.instruments, [path.key for path in self._paths])
-        self._volatility = np.array([path.volatility for path in self._paths])
-        self._levels = np.array([path.level for path in self._paths])
+        paths = price_paths()
+        self._columns = _columns(self.instruments, [path.key for path in paths])
+        self._volatility = np.array([path.volatility for path in paths])
+        self._levels = np.array([path.level for path in paths])
         self._moved_ns = self.opened_ns
         self._now_s = self.opened_ns // 1_000_000_000
         self.activity = self._activity()
@@ -91,10 +91,6 @@ class Market:
     def divisor_of(self, place: int) -> int:
         """What scaled prices at this place are divided by."""
         return int(self._columns.divisor[place])
-
-    def level_of(self, key: str) -> float:
-        """Where a path stands now."""
-        return float(self._levels[[path.key for path in self._paths].index(key)])
 
     def step(self, watched: Places, *, count: int, now_ns: int) -> Places:
         """Move to `now_ns` and let up to `count` of the `watched` change; answers which did.
