@@ -29,7 +29,7 @@ from ticker_shard.feed import (
     KiteWebSocketPool,
     SessionState,
 )
-from ticker_shard.feed.connection import RECEIVE_BYTES
+from ticker_shard.feed.connection import FRAME_BYTES_MAX, RECEIVE_BYTES
 from ticker_shard.feed.shell import FRAMES_FAILED_MAX, ReceiverBrokenError
 from ticker_shard.ticks import build_instruments
 
@@ -329,6 +329,34 @@ async def test_pings_are_answered_and_fragments_are_put_together(broker: Broker)
 
         assert feed.frames == [FRAME]
         assert peer.controls[0][1] == b"abc"
+
+
+async def test_a_frame_far_larger_than_any_of_the_brokers_is_delivered_and_costs_no_connection(broker: Broker) -> None:
+    huge = b"\xff" * (FRAME_BYTES_MAX - 1)
+    async with feeding(broker) as feed:
+        feed.pool.set_credentials(CREDENTIALS)
+        await feed.until(lambda: feed.status.open == 1, "socket open")
+
+        broker.peers[0].send(huge)
+        broker.peers[0].send(FRAME)
+        await feed.until(lambda: len(feed.frames) == 2, "both have come")
+
+        assert feed.frames == [huge, FRAME]
+        assert feed.closes == []
+
+
+@pytest.mark.parametrize("pieces", [1, 5], ids=["one frame", "fragments"])
+async def test_what_is_larger_than_the_limit_ends_the_connection_by_its_name(broker: Broker, pieces: int) -> None:
+    async with feeding(broker) as feed:
+        feed.pool.set_credentials(CREDENTIALS)
+        await feed.until(lambda: feed.status.open == 1, "socket open")
+
+        for number in range(pieces):
+            kind = picows.WSMsgType.CONTINUATION if number else picows.WSMsgType.BINARY
+            broker.peers[0].send(b"\xff" * (3 * FRAME_BYTES_MAX // pieces), kind, fin=pieces == 1)
+        await feed.until(lambda: broker.upgrades == 2 and feed.status.open == 1, "a new connection")
+
+        assert feed.closes == [CloseReason.PROTOCOL_ERROR]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 
@@ -124,9 +125,11 @@ def wrong_rows(bench: Bench, client: redis.Redis, table: AssignmentTable) -> lis
     return wrong
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata"])
 def test_every_assigned_instrument_ends_as_the_broker_sent_it_last(
-    bench: Bench, client: redis.Redis, listed: list[Listed]
+    bench: Bench, client: redis.Redis, listed: list[Listed], zone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TZ", zone)  # of the shard's host
     table = a_mix(listed)
     bench.folder.assign(table)
     with bench.shard() as shard:
@@ -206,7 +209,11 @@ def test_a_dead_token_waits_for_a_new_one_without_a_restart(
 
         bench.sim.control.fault("drop", api_key=bench.api_key)
         message = shard.await_condition("CredentialsValid", "False", "TokenRejected")
+        seen = datetime.now(UTC)
         assert "403" in message
+        refused = [line for line in shard.lines() if line["message"] == "no socket"]
+        assert [line["detail"] for line in refused] == ["rejected"], "once, and never with a dead token again"
+        assert seen - datetime.fromisoformat(refused[0]["time"]) < timedelta(seconds=2)
 
         bench.sim.control.grant(bench.api_key, "freshTokenOfToday")
         bench.folder.give_token(bench.api_key, "freshTokenOfToday")
