@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from tests.support.delivery.bounds import SILENCE_NS
 from tests.support.delivery.check import check, summary
 from tests.support.delivery.history import History, Interval
 from tests.support.delivery.world import World, delivery_world
@@ -51,6 +54,26 @@ def test_a_dropped_socket_is_a_declared_gap(tmp_path: Path) -> None:
     with delivery_world(tmp_path, accounts={"acc1": 1, "acc2": 1}) as world:
         world.begin()
         world.feed_fault("drop", account="acc1")
+        world.wait_until(lambda: world.recorder.listener.gaps, "the gap is reported")
+        more_messages(world)
+        history = judged(world)
+
+    assert "default.acc1" in {gap.shard for gap in history.gaps}
+    assert unexplained(history, world) <= {"default.acc1"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "for_s", "noticed_ns"),
+    [("half_open", 0.0, SILENCE_NS), ("mute", 16.0, 0)],
+    ids=["half open", "only heartbeats come"],
+)
+def test_a_socket_that_says_nothing_is_a_declared_gap_from_its_last_packet_on(
+    tmp_path: Path, kind: str, for_s: float, noticed_ns: int
+) -> None:
+    with delivery_world(tmp_path, accounts={"acc1": 1, "acc2": 1}) as world:
+        world.begin()
+        more_messages(world, 80)  # the sockets' rhythms are known
+        world.feed_fault(kind, account="acc1", for_s=for_s, noticed_ns=noticed_ns)
         world.wait_until(lambda: world.recorder.listener.gaps, "the gap is reported")
         more_messages(world)
         history = judged(world)
