@@ -208,7 +208,7 @@ class Pipeline:
     # -- private: called by the feed
 
     def _on_frame(self, payload: bytes | memoryview, received_ns: int) -> Collection[int]:
-        if self._closed:
+        if self._closed or self.publisher.drained:
             return ()
         processor, publisher, counts = self.processor, self.publisher, self._counts
         frame = processor.process(payload, received_ns=received_ns)

@@ -67,6 +67,11 @@ class Standing:
         return self._core.handover.phase
 
     @property
+    def drained(self) -> bool:
+        """Whether nobody has taken over in time: what is queued leaves, and nobody would publish what comes now."""
+        return self._core.handover.freeing
+
+    @property
     def leaving(self) -> bool:
         """Whether this process offers its channels: after SIGTERM, or without feed."""
         return self._core.handover.leaving
