@@ -62,6 +62,23 @@ def test_json_by_native_code_says_what_the_reference_says(rows):
     assert [field.decode() for field, _ in arguments] == [tick["symbol"] for tick in ticks_of(message)]
 
 
+@settings(max_examples=300)
+@given(wild_rows(WILD))
+def test_msgpack_by_native_code_is_the_reference_byte_by_byte(rows):
+    found = NATIVE[Encoding.MSGPACK].encode(HEAD, rows, book=BOOK, gaps=[])
+
+    assert found == REFERENCE[Encoding.MSGPACK].encode(HEAD, rows, book=BOOK, gaps=[])
+
+
+def test_a_small_call_after_a_large_one_has_nothing_of_it():
+    table = a_table(200)
+    for slots in (range(200), range(3), range(0)):
+        rows = some_rows(table, slots)
+        for encoding in Encoding:
+            found = NATIVE[encoding].encode(HEAD, rows, book=SymbolBook(table), gaps=[b"{}"])
+            assert found == REFERENCE[encoding].encode(HEAD, rows, book=SymbolBook(table), gaps=[b"{}"])
+
+
 def test_rows_that_do_not_lie_in_order_in_memory_are_written_too():
     table = a_table(6)
     rows = some_rows(table, range(6))

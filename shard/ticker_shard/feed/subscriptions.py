@@ -84,6 +84,8 @@ class Subscriptions:
     @property
     def missing(self) -> list[int]:
         """Wanted tokens without a packet of the wanted mode on this connection."""
+        if self._confirmed == self._wanted:  # nearly always, and asked several times a second
+            return []
         return [token for token, mode in self._wanted.items() if self._confirmed.get(token) is not mode]
 
     @property

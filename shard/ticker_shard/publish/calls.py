@@ -34,6 +34,8 @@ REHEARSAL_ROWS: Final = 10
 GAPS_PER_CALL_MAX: Final = 10
 DELETES_PER_CALL_MAX: Final = 100  # beside the rows, or full frames would hold them back for ever
 
+_EMPTY: Final = empty_rows()
+
 
 class NewestValues(Protocol):
     """What rewrites read: `ticks.state.InstrumentState`. It knows a row before the row is offered."""
@@ -134,25 +136,28 @@ class CallMaker:
                 del outbox.deletes[field]
             del outbox.gaps[: len(gaps)]
             holes = outbox.untold_holes() if start == 0 else b""
-            takes = fields_to_take(rows.slot[part], table=self.table, taken=outbox.taken)
+            carried = rows if len(rows) <= rows_max else rows.take(part)
+            takes = fields_to_take(carried.slot, table=self.table, taken=outbox.taken)
             outbox.sent[mark.n] = Parcel(
                 mark=mark,
                 revision=self.table.revision,
-                slots=rows.slot[part],
-                fresh_ns=rows.received_ns[part][fresh[part]],
+                slots=carried.slot,
+                fresh_ns=carried.received_ns if fresh is None else carried.received_ns[fresh[part]],
                 numbered=numbered,
                 deletes=deletes,
                 gaps=gaps,
                 holes=holes,
             )
             yield self.make(
-                mark, rows.take(part), seq=seq, deletes=deletes, gaps=gaps, holes=holes, takes=takes, wall_ns=wall_ns
+                mark, carried, seq=seq, deletes=deletes, gaps=gaps, holes=holes, takes=takes, wall_ns=wall_ns
             )
 
-    def _due_rows(self, name: str, outbox: Outbox, *, budget: int, now_ns: int) -> tuple[TickRows, NDArray[np.bool_]]:
-        """Rows to send now, and which of them are not repetitions; repetitions first."""
+    def _due_rows(
+        self, name: str, outbox: Outbox, *, budget: int, now_ns: int
+    ) -> tuple[TickRows, NDArray[np.bool_] | None]:
+        """Rows to send now, and which of them are not repetitions (nothing: all); repetitions first."""
         if outbox.blocked(now_ns=now_ns):
-            return empty_rows(), np.zeros(0, np.bool_)
+            return _EMPTY, None
         if budget > 0 and outbox.repeats:
             slots = outbox.take_repeated(budget)
             queued = self._batcher.take_out(name, mask_of(slots, len(outbox.repeating)))
@@ -166,9 +171,8 @@ class CallMaker:
             rows = join_rows([rows, unknown]) if len(unknown) else rows
             return rows, np.isin(rows.slot, newest_queued.slot)
         if budget > 0 and isinstance(self._batcher.due(name, now_ns=now_ns, outstanding=bool(outbox.sent)), Flush):
-            rows = self._batcher.take(name, rows_max=budget)
-            return rows, np.ones(len(rows), np.bool_)
-        return empty_rows(), np.zeros(0, np.bool_)
+            return self._batcher.take(name, rows_max=budget), None
+        return _EMPTY, None
 
     def make(
         self,

@@ -1,4 +1,4 @@
-"""Rows and messages as bytes: one encoder per `ticker_crds.Encoding`, json with a quick and a plain way to write rows.
+"""Rows and messages as bytes: an encoder for each `ticker_crds.Encoding`, each with a quick and a plain writer of rows.
 
 A row is encoded once: its bytes in the message are what the call writes into the last-value hash. What a row says is
 decided in `encode_json` (the reference) and in `ticker_client.packed` (the layout of msgpack channels); the native
@@ -20,7 +20,7 @@ import ormsgpack
 from ticker_client import SCHEMA_VERSION
 from ticker_crds import AssignedInstrument, AssignmentTable, Channel, Encoding, Mode
 from ticker_shard.publish.encode_json import JsonRows
-from ticker_shard.publish.encode_packed import layout_of, pack_rows
+from ticker_shard.publish.encode_packed import Packed, PackedRows
 from ticker_shard.publish.encode_times import iso_utc
 from ticker_shard.publish.resp import NO_ROWS, CallRows
 from ticker_shard.publish.symbols import SymbolBook
@@ -60,6 +60,14 @@ class JsonWriter(Protocol):
         ...
 
 
+class PackedWriter(Protocol):
+    """`encode_packed.PackedRows`, or what writes the same sooner."""
+
+    def encode(self, rows: TickRows, *, book: SymbolBook) -> Packed:
+        """The rows, in the one layout that has room for each of them."""
+        ...
+
+
 class JsonEncoder:
     """The default: for people, and for any language.
 
@@ -86,17 +94,25 @@ class JsonEncoder:
             tail,
         )
         at = len(message) - len(tail) - 1 - len(ticks)
-        return message, _rows_at(message, at, rows, book=book, between=1, sizes=sizes)
+        fields = b"".join(map(book.fields.__getitem__, rows.slot.tolist()))
+        return message, _rows_at(message, at, len(rows), fields=fields, between=1, sizes=sizes)
 
 
 class MsgpackEncoder:
-    """For programs: a sixth of the size and of the work."""
+    """For programs: a sixth of the size and of the work.
+
+    Parameters
+    ----------
+    rows
+        Writes the rows.
+    """
+
+    def __init__(self, rows: PackedWriter) -> None:
+        self._rows = rows
 
     def encode(self, head: Head, rows: TickRows, *, book: SymbolBook, gaps: Sequence[bytes]) -> tuple[bytes, CallRows]:
         """One message; ``gaps`` is there only when there are some."""
-        layout = layout_of(rows)
-        packed = pack_rows(rows, book=book, layout=layout)
-        symbols = b"\n".join(map(book.encoded.__getitem__, rows.slot.tolist()))
+        packed = self._rows.encode(rows, book=book)
         envelope = {
             "v": SCHEMA_VERSION,
             "shard": head.shard,
@@ -106,24 +122,19 @@ class MsgpackEncoder:
             "source": head.source,
             "sent_at": iso_utc(head.sent_ns),
             **({"gaps": [orjson.loads(gap) for gap in gaps]} if gaps else {}),
-            "layout": layout,
-            "rows": packed.reshape(-1).data,
-            "symbols": symbols,
+            "layout": packed.layout,
+            "rows": packed.rows,
+            "symbols": packed.symbols,
         }
         message = ormsgpack.packb(envelope)
-        behind = len(ormsgpack.packb({"symbols": symbols})) - 1  # without the map's own byte
-        at = len(message) - behind - packed.size
-        return message, _rows_at(message, at, rows, book=book, between=0, sizes=packed.shape[1])
+        behind = len(ormsgpack.packb({"symbols": packed.symbols})) - 1  # without the map's own byte
+        at = len(message) - behind - len(packed.rows)
+        return message, _rows_at(message, at, len(rows), fields=packed.fields, between=0, sizes=packed.size)
 
 
-def _rows_at(
-    message: bytes, at: int, rows: TickRows, *, book: SymbolBook, between: int, sizes: int | list[int]
-) -> CallRows:
-    """The rows that stand in `message` from `at` on."""
-    if not len(rows):
-        return NO_ROWS
-    fields = b"".join(map(book.fields.__getitem__, rows.slot.tolist()))
-    return CallRows(message, len(rows), fields, at, between, ormsgpack.packb(sizes))
+def _rows_at(message: bytes, at: int, count: int, *, fields: bytes, between: int, sizes: int | list[int]) -> CallRows:
+    """So many rows, which stand in `message` from `at` on."""
+    return CallRows(message, count, fields, at, between, ormsgpack.packb(sizes)) if count else NO_ROWS
 
 
 @lru_cache(maxsize=16)
@@ -142,11 +153,12 @@ def make_encoders(*, native: bool | None = None) -> dict[Encoding, Encoder]:
     if native is None:
         native = find_spec("numba") is not None
     if not native:
-        return {Encoding.JSON: JsonEncoder(JsonRows()), Encoding.MSGPACK: MsgpackEncoder()}
+        return {Encoding.JSON: JsonEncoder(JsonRows()), Encoding.MSGPACK: MsgpackEncoder(PackedRows())}
     # Here, because it takes a while and is not wanted everywhere.
     from ticker_shard.publish.native import NativeJsonRows
+    from ticker_shard.publish.native_packed import NativePackedRows
 
-    return {Encoding.JSON: JsonEncoder(NativeJsonRows()), Encoding.MSGPACK: MsgpackEncoder()}
+    return {Encoding.JSON: JsonEncoder(NativeJsonRows()), Encoding.MSGPACK: MsgpackEncoder(NativePackedRows())}
 
 
 def warm_up(encoders: Iterable[Encoder]) -> None:

@@ -1,8 +1,9 @@
 """Where rows come in: each to the queues of its channels, each counted once a channel.
 
-Nearly every instrument is in one channel, so a frame is split by that (`Roster.home`), not tried against each of up to
-64 channels; instruments that are in several are looked at again, and only they. Rows of one instrument keep their order
-in each of its channels.
+Nearly every frame is *plain*: its instruments are known, published, and in one channel, the same for all. One look at
+one array says so. Else a frame is split by its instruments' first channel (`Roster.home`), not tried against each of
+up to 64 channels; instruments that are in several are looked at again, and only they. Rows of one instrument keep their
+order in each of its channels.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ticker_shard.publish.batcher import Conflated, TickBatcher
 from ticker_shard.publish.handover import Handover
@@ -32,17 +34,24 @@ class Intake:
     def __init__(self, *, handover: Handover, batcher: TickBatcher, ledger: Ledger) -> None:
         self._handover, self._batcher, self._ledger = handover, batcher, ledger
         self._roster: Roster | None = None
+        self._plain: NDArray[np.int32] = np.zeros(0, np.int32)  # by slot: the one channel it is published in
         self.open = True  # until the process goes
 
     def configure(self, roster: Roster) -> None:
         """A table was applied."""
         self._roster = roster
+        plain = np.where(roster.table.publishes & ~roster.shared, roster.home, NOWHERE)
+        self._plain = np.append(plain, NOWHERE).astype(np.int32)  # the last one for `UNKNOWN_SLOT`, and for free slots
 
     def offer(self, rows: TickRows, *, now_ns: int) -> None:
         """Take rows that validation passed."""
         roster = self._roster
         if roster is None:
             self._ledger.unrouted += len(rows)
+            return
+        channel = self._plain_channel(rows.slot)
+        if channel != NOWHERE:
+            self._into(channel, rows, now_ns=now_ns, plain=True)
             return
         known = (rows.slot >= 0) & (rows.slot < roster.table.capacity)
         if not known.all():
@@ -78,8 +87,17 @@ class Intake:
             self._ledger.withheld += len(self._batcher.take_out(name, silent))
             outbox.forget(gone)
 
-    def _into(self, channel: int, rows: TickRows, *, now_ns: int) -> None:
-        """Rows of one channel's members."""
+    def _plain_channel(self, slots: Slots) -> int:
+        """The one channel that all of these rows go to and nothing else; `NOWHERE` where it is not so simple."""
+        try:
+            channels = self._plain[slots]
+        except IndexError:  # of another table
+            return NOWHERE
+        first = int(channels[0]) if len(channels) else NOWHERE
+        return NOWHERE if np.count_nonzero(channels != first) else first
+
+    def _into(self, channel: int, rows: TickRows, *, now_ns: int, plain: bool = False) -> None:
+        """Rows of one channel's members; of a `plain` frame every one is published."""
         if channel == NOWHERE or not len(rows):
             return
         assert self._roster is not None
@@ -91,8 +109,7 @@ class Intake:
         if not self._handover.holds(name):
             ledger.withheld += len(rows)
             return
-        outgoing = self._roster.table.publishes[rows.slot]
-        if not outgoing.all():
+        if not plain and not (outgoing := self._roster.table.publishes[rows.slot]).all():
             ledger.withheld += int(np.count_nonzero(~outgoing))
             rows = rows.take(outgoing)
         offered = self._batcher.offer(name, rows, now_ns=now_ns)

@@ -37,7 +37,7 @@ class Latency:
         if not len(received_ns):
             return
         first = received_ns[0]
-        if (received_ns == first).all():  # the rows of one frame, as nearly always: one logarithm for all
+        if not np.count_nonzero(received_ns != first):  # the rows of one frame, as nearly always: one logarithm for all
             elapsed_ns = max(acknowledged_ns - int(first), FLOOR_NS)
             self.total_ns += elapsed_ns * len(received_ns)
             self.counts[min(int(math.log(elapsed_ns / FLOOR_NS) / _LOG_RATIO), BUCKETS - 1)] += len(received_ns)

@@ -40,8 +40,8 @@ class SymbolBook:
         By slot, ``EXCHANGE:TRADINGSYMBOL``; empty where the slot is free.
     fields
         By slot, the symbol as a packed argument.
-    quoted
-        By slot, the symbol as a JSON string.
+    quoted, names, arguments
+        By slot, for native writers: the symbol as a JSON string, as it is, and as a packed argument.
     divisor
         (capacity,) what scaled prices are divided by.
     digits
@@ -57,6 +57,8 @@ class SymbolBook:
         self.encoded: Final = tuple(encoded)
         self.fields: Final = tuple(bulk(symbol) for symbol in encoded)
         self.quoted: Final = Texts([orjson.dumps(symbol) for symbol in self.symbols])
+        self.names: Final = Texts(self.encoded)
+        self.arguments: Final = Texts(self.fields)
         self.divisor: Final[NDArray[np.int64]] = np.ascontiguousarray(table.divisor, np.int64)
         self.digits: Final = np.array([_DIGITS[int(divisor)] for divisor in table.divisor], np.int64)
         self.settling: Final = np.array([row is not None and row.role is Role.SETTLING for row in rows], np.bool_)
