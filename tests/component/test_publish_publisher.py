@@ -389,6 +389,20 @@ async def test_a_gap_in_the_feed_is_told_to_listeners_and_kept(pods, client):
     assert decode_gap(client.xrange(gaps_key(CHANNEL))[0][1][b"gap"]) == gap
 
 
+async def test_a_gap_told_right_after_the_clock_was_set_back_is_no_gap_of_the_term_before(redis_url, client):
+    wrong_by = [0]
+    pod = Pod(redis_url, "pod1/1", a_table(4), wall_ns=lambda: time.time_ns() + wrong_by[0])
+    pod.feed(range(4), 100)
+    await pod.start().holds()
+    wrong_by[0] = -3_600 * 10**9
+
+    end_ns = time.time_ns() + wrong_by[0]
+    pod.publisher.report_gap(np.array([0], np.int32), start_ns=end_ns - 10**6, end_ns=end_ns, cause="silent")
+
+    await until(lambda: client.xlen(gaps_key(CHANNEL)))
+    await pod.die()
+
+
 async def test_a_channel_that_leaves_the_table_is_freed(pods, client):
     pod = pods("pod1/1", instruments=3)
     two = a_table(3, channels=(CHANNEL, "ticker:other"), revision=2, previous=pod.table)

@@ -17,7 +17,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -207,7 +207,13 @@ class ShardProcess:
 
 
 def start_shard(
-    folder: ShardFolder, *, redis_url_file: Path, ticker_url: str, name: str = "shard", **settings: object
+    folder: ShardFolder,
+    *,
+    redis_url_file: Path,
+    ticker_url: str,
+    name: str = "shard",
+    program: Sequence[object] = ("ticker_shard.app",),
+    **settings: object,
 ) -> ShardProcess:
     """Start a process; it is not waited for."""
     flags = {
@@ -220,17 +226,15 @@ def start_shard(
     arguments = [part for key, value in flags.items() for part in (f"--{key}", str(value))]
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ticker_shard.app", *arguments], stdout=out, stderr=subprocess.STDOUT
+            [sys.executable, "-m", *map(str, program), *arguments], stdout=out, stderr=subprocess.STDOUT
         )
     return ShardProcess(folder, process, log)
 
 
 @contextmanager
-def shard_process(
-    folder: ShardFolder, *, redis_url_file: Path, ticker_url: str, name: str = "shard", **settings: object
-) -> Iterator[ShardProcess]:
-    """A process that is gone afterwards, whatever happened."""
-    shard = start_shard(folder, redis_url_file=redis_url_file, ticker_url=ticker_url, name=name, **settings)
+def shard_process(folder: ShardFolder, *, redis_url_file: Path, ticker_url: str, **more: Any) -> Iterator[ShardProcess]:
+    """A process that is gone afterwards, whatever happened; as `start_shard`."""
+    shard = start_shard(folder, redis_url_file=redis_url_file, ticker_url=ticker_url, **more)
     try:
         yield shard
     finally:

@@ -62,6 +62,13 @@ def command(verb: str) -> click.Command:
 
 
 @EACH
+def test_tests_exist(page: Path) -> None:
+    for file, name in re.findall(r"`(?:tests/)?(\w+/test_\w+\.py)(?:::(\w+))?`", page.read_text()):
+        text = (ROOT / "tests" / file).read_text()
+        assert not name or f"def {name}(" in text, f"{file}::{name}"
+
+
+@EACH
 def test_python_is_python(page: Path) -> None:
     for text in blocks(page, "python"):
         compile(text, str(page), "exec")
@@ -74,3 +81,4 @@ def test_the_checks_find_what_they_look_for() -> None:
     assert "the-tape" in anchors(ROOT / "docs" / "simulator.md")
     assert len(re.findall(r"`make ([a-z-]+)", texts)) > 10
     assert re.search(r"tickershard simulator --port", texts)
+    assert len(re.findall(r"`\w+/test_\w+\.py::\w+`", texts)) > 40

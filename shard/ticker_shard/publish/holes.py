@@ -61,12 +61,16 @@ class HoleKeeper:
         self._window_ns, self._stall_ns = window_ns, STALL_BEATS * beat_ns
         self._roster: Roster | None = None
         self._feed: Sequence[Hole] = ()
-        self._offset_ns = 0  # from the monotonic clock to the wall clock, as of the last accepted call
+        self._offset_ns = 0  # from the monotonic clock to the wall clock
 
     def configure(self, roster: Roster) -> None:
         """A table was applied."""
         self._roster = roster
         self.feed_misses(self._feed)
+
+    def set_clock(self, *, now_ns: int, wall_ns: int) -> None:
+        """What the wall clock shows: holes in its time follow, and it may have been set since the last call."""
+        self._offset_ns = wall_ns - now_ns
 
     def feed_misses(self, holes: Sequence[Hole]) -> None:
         """What the feed does not deliver at the moment, all of it."""
@@ -122,7 +126,7 @@ class HoleKeeper:
 
     def accepted(self, name: str, *, now_ns: int, wall_ns: int) -> None:
         """Redis accepted a call: a hole may be over."""
-        self._offset_ns = wall_ns - now_ns
+        self.set_clock(now_ns=now_ns, wall_ns=wall_ns)
         outbox = self._outboxes[name]
         last_ns, hole_ns = outbox.accepted_ns, outbox.hole_ns
         if hole_ns is None:

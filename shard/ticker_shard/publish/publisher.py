@@ -184,11 +184,13 @@ class RedisPublisher(Standing):
 
     def report_gap(self, slots: Slots, *, start_ns: int, end_ns: int, cause: str) -> None:
         """Have a gap (wall clock) of these instruments published and stored."""
+        self._core.holes.set_clock(now_ns=self._monotonic_ns(), wall_ns=self._wall_ns())
         self._core.report_gap(slots, start_ns=start_ns, end_ns=end_ns, cause=cause)
         self._wake.set()
 
     def set_holes(self, holes: Sequence[Hole]) -> None:
         """Say what the feed does not deliver at the moment: all of it, each time it changes."""
+        self._core.holes.set_clock(now_ns=self._monotonic_ns(), wall_ns=self._wall_ns())
         self._core.holes.feed_misses(holes)
         self._wake.set()
 
