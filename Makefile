@@ -72,7 +72,7 @@ bench: kernels ## measurements beside the peers: a table, and build/bench.json (
 	$(BIN)/python -m benchmarks $(BENCH)
 
 .PHONY: load
-load: venv ## load scenarios of one account: build/load.md and .json (LOAD_SECONDS=60 scales; LOAD="--only storm")
+load: kernels ## load scenarios of one account: build/load.md and .json (LOAD_SECONDS=60 scales; LOAD="--only storm")
 	$(BIN)/python -m benchmarks.load $(LOAD)
 
 .PHONY: chaos

@@ -1,18 +1,22 @@
 """Settings that freeze at the door: one pydantic model per program, filled from flags, then environment, then defaults.
 
-A program declares a frozen `ProgramSettings`; `settings_options` turns its fields into click options, so that
-``--help`` shows every setting with its meaning, range, default and environment variable, and nothing can be
-set that is not documented. A bad value is refused with the name of the flag and of the variable.
+A program declares a frozen `ProgramSettings`; `settings_options` turns its fields into click options, so that ``--help``
+shows every setting with its meaning, range, default and environment variable, and nothing can be set that is not
+documented. A bad value is refused with the name of the flag and of the variable, and so is a variable with the
+program's prefix that names no setting: a slip in it would change nothing, and nobody would be told.
 """
 
 from __future__ import annotations
 
+import difflib
 import functools
 import json
+import os
+import re
 import types
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin
 
 import click
 from pydantic import ValidationError, ValidationInfo, field_validator
@@ -21,6 +25,9 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 S = TypeVar("S", bound="ProgramSettings")
+
+# What the kubelet adds to the environment for a Service whose name begins like our prefix (`enableServiceLinks`).
+_SERVICE_LINK: Final = re.compile(r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_.+)?)?)")
 
 
 class ProgramSettings(BaseSettings):
@@ -73,11 +80,27 @@ def load_settings(model: type[S], flags: dict[str, Any] | None = None) -> S:
     click.UsageError
         One line per refused setting, naming flag and variable; the refused value is not repeated (it may be a secret).
     """
+    if strangers := _strangers(model):
+        raise click.UsageError("\n".join(strangers))
     try:
         return model(**(flags or {}))
     except ValidationError as error:
         lines = [_refusal(model, problem["loc"], problem["msg"]) for problem in error.errors(include_input=False)]
         raise click.UsageError("\n".join(lines)) from None
+
+
+def _strangers(model: type[ProgramSettings]) -> list[str]:
+    """Variables that look like settings and are none, a line each."""
+    prefix = model.model_config.get("env_prefix", "")
+    known = [name.upper() for name in model.model_fields]
+    lines = []
+    for variable in sorted(os.environ):
+        name = variable.upper().removeprefix(prefix)
+        if not variable.upper().startswith(prefix) or name in known or _SERVICE_LINK.fullmatch(name):
+            continue
+        near = difflib.get_close_matches(name, known, n=1)
+        lines.append(f"{variable}: no such setting{f'; is {prefix}{near[0]} meant?' if near else ''}")
+    return lines
 
 
 def _refusal(model: type[ProgramSettings], location: tuple[int | str, ...], message: str) -> str:

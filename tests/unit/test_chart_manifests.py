@@ -153,6 +153,7 @@ def test_renders_no_disruption_budget() -> None:
 def test_every_pod_meets_the_restricted_standard_and_writes_to_no_disk(values: dict[str, Any]) -> None:
     for name, template in render(values).pod_templates().items():
         pod = template["spec"]
+        assert pod["enableServiceLinks"] is False, f"{name}: a Service's variables would look like settings"
         assert pod["securityContext"]["runAsNonRoot"] is True, name
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
         for container in pod["containers"]:

@@ -58,6 +58,32 @@ def test_repeated_flags_make_a_tuple_and_switches_a_bool() -> None:
     assert '"paths":["a","b"],"verbose":true' in output
 
 
+def test_a_variable_that_names_no_setting_is_refused_with_the_one_that_may_be_meant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EXAMPLE_WINDOWMS", "canary1")
+    monkeypatch.setenv("EXAMPLE_COLOUR", "red")
+
+    result = CliRunner().invoke(show, [])
+
+    assert result.exit_code == 2
+    assert "EXAMPLE_COLOUR: no such setting\n" in result.output
+    assert "EXAMPLE_WINDOWMS: no such setting; is EXAMPLE_WINDOW_MS meant?" in result.output
+    assert "canary1" not in result.output
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT", "PORT_8080_TCP_ADDR", "TWO_SERVICE_PORT", "TWO_PORT_53_UDP_PROTO"],
+)
+def test_what_kubernetes_says_of_a_service_with_such_a_name_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"EXAMPLE_{name}", "tcp://10.0.0.1:8080")
+
+    assert CliRunner().invoke(show, []).exit_code == 0
+
+
 def test_lists_and_objects_are_json_in_variables_and_one_element_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXAMPLE_PATHS", '["a", "b"]')
     monkeypatch.setenv("EXAMPLE_LABELS", '{"team": "ticks"}')

@@ -49,6 +49,7 @@ spec:
         {{- include "tickershard.selector" .labels | nindent 8 }}
     spec:
       restartPolicy: Never
+      enableServiceLinks: false
       serviceAccountName: {{ .name }}
       {{- with .root.Values.imagePullSecrets }}
       imagePullSecrets:

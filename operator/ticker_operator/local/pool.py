@@ -114,7 +114,9 @@ def only_operator(layout: Layout) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise FolderBusy(f"another operator works on {layout.root}") from None
+        raise FolderBusy(
+            f"another operator works on {layout.root}: stop it, or name another folder by --state"
+        ) from None
     try:
         yield
     finally:
