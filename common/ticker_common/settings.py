@@ -1,6 +1,6 @@
 """Settings that freeze at the door: one pydantic model per program, filled from flags, then environment, then defaults.
 
-A program declares a frozen `ProgramSettings`; `settings_options` turns its fields into click options, so that ``--help``
+A program declares a frozen `ProgramSettings`; `settings_options` makes click options of its fields, so that ``--help``
 shows every setting with its meaning, range, default and environment variable, and nothing can be set that is not
 documented. A bad value is refused with the name of the flag and of the variable, and so is a variable with the
 program's prefix that names no setting: a slip in it would change nothing, and nobody would be told.

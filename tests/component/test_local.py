@@ -245,6 +245,21 @@ def test_what_keeps_a_pool_from_streaming_is_told_with_its_reason(folder: Path) 
     assert "TickerSubscription stream is not ready: " in err
 
 
+def test_a_shard_that_refuses_its_settings_is_told_with_the_place_of_its_words(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TICKERSHARD_SHARD_RATE", "6.5")
+    write_pool(folder, "acc1")
+    with local_pool(folder) as pool:
+        log = pool.state / "accounts" / "acc1" / "shard.log"
+        pool.eventually(lambda: "shard process ended" in pool.logs(), "the shard has ended")
+        pool.process.send_signal(signal.SIGINT)
+        _, err = pool.process.communicate(timeout=WITHIN_S)
+
+    assert f"acc1: the shard refused its settings; the end of {log} names them" in err
+    assert "--rate (TICKERSHARD_SHARD_RATE): must be a fraction a year" in log.read_text()
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

@@ -113,6 +113,7 @@ class LocalReader:
         if self._last is None:
             return ()
         lines = [f"does not count: {fault}" for fault in sorted(map(str, self._told))]
+        lines += self._workloads.refusals
         declared = self._last[1].objects
         absent = [kind for kind in (Kind.ACCOUNT, Kind.SUBSCRIPTION) if not any(found == kind for found, _ in declared)]
         lines += [f"no file in {self._folder} declares a {kind}" for kind in absent]

@@ -22,7 +22,7 @@ from ticker_operator.desired import RolloutDecision
 from ticker_operator.local.credentials import Wallet
 from ticker_operator.local.files import read_json, replace_bytes, replace_json
 from ticker_operator.local.layout import INSTANCE_FILE, Layout
-from ticker_operator.local.processes import ShardProcess, until_gone
+from ticker_operator.local.processes import LOG_FILE, ShardProcess, until_gone
 from ticker_operator.model import AccountView, DesiredShard, Manifest, PodsView, ShardView
 from ticker_operator.reconcile.ports import (
     Refused,
@@ -76,6 +76,11 @@ class LocalWorkloads:
             return []
         return sorted(path.name for path in self._layout.accounts.iterdir() if (path / SHARD_FILE).exists())
 
+    @property
+    def refusals(self) -> list[str]:
+        """Shards that will not start until their settings are mended, a line each."""
+        return [_refusal(process) for _, process in sorted(self._processes.items()) if process.refused]
+
     def shard_manifest(self, account: str) -> Manifest:
         """The account's TickerShard as it was prepared."""
         manifest = read_json(self._layout.account(account) / SHARD_FILE)
@@ -115,7 +120,7 @@ class LocalWorkloads:
         before = process.command
         process.want(None if shard.suspend else self._command(shard.account))
         if process.refused:
-            return Refused(f"{name}: the shard refused its settings; see {process.folder / 'shard.log'}")
+            return Refused(_refusal(process))
         process.keep(now_s=self._clock())
         return Unchanged("") if process.command == before else Written("")
 
@@ -170,3 +175,7 @@ class LocalWorkloads:
         for process in processes:
             process.kill()
         return False
+
+
+def _refusal(process: ShardProcess) -> str:
+    return f"{process.folder.name}: the shard refused its settings; the end of {process.folder / LOG_FILE} names them"
