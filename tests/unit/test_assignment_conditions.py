@@ -88,6 +88,10 @@ def test_a_healthy_shard_streams() -> None:
             ("False", Reason.RATE_LIMITED), "0 of 1 sockets open", id="429 is waited for",
         ),
         pytest.param(
+            replace(HEALTHY, sockets_open=0, rate_limited=True, sockets_accepted=2), Condition.CONNECTED,
+            ("False", Reason.RATE_LIMITED), "let 2 of ours stand", id="and how many fit is told",
+        ),
+        pytest.param(
             replace(HEALTHY, sockets_open=0, last_close="silent"), Condition.CONNECTED,
             ("False", Reason.DISCONNECTED), "last closed: silent", id="a lost connection names its cause",
         ),

@@ -162,6 +162,21 @@ async def test_a_publisher_that_dies_ends_the_process_with_exit_code_1(
         assert await shard.run() == 1
 
 
+async def test_a_publishers_timekeeper_that_dies_ends_the_process_with_exit_code_1(
+    folder: ShardFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*, now_ns: int) -> None:
+        raise ZeroDivisionError
+
+    shard = a_shard(folder)
+    monkeypatch.setattr(shard.publisher._core.handover, "ran", dies)  # no input makes it die either
+    async with asyncio.timeout(5):
+        code = await shard.run()
+
+    assert code == 1
+    assert shard.monitor.deaths["publisher"] == 1
+
+
 async def test_a_socket_whose_task_dies_ends_the_process_with_exit_code_1(
     folder: ShardFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

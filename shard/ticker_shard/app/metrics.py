@@ -161,19 +161,23 @@ def _ledger(ledger: Ledger) -> Families:
 
 
 def _redis(sample: Sample) -> Families:
+    yield from _circuit(sample.circuit)
+    yield _gauge(
+        "channels_refused", "Channels that Redis refuses although it works; the others go on.", sample.refused_channels
+    )
+
+
+def _circuit(circuit: CircuitBreaker) -> Families:
     states = GaugeMetricFamily("tickershard_redis_circuit_state", "1 for the circuit's state.", labels=("state",))
     for state in BreakerState:
-        states.add_metric((state.value,), int(state is sample.circuit.state))
+        states.add_metric((state.value,), int(state is circuit.state))
     yield states
     transitions = CounterMetricFamily(
         "tickershard_redis_circuit_transitions", "Changes of the circuit's state.", labels=("from", "to")
     )
-    for (before, after), count in sample.circuit.transitions.items():
+    for (before, after), count in circuit.transitions.items():
         transitions.add_metric((before.value, after.value), count)
     yield transitions
-    yield _gauge(
-        "channels_refused", "Channels that Redis refuses although it works; the others go on.", sample.refused_channels
-    )
 
 
 def _backpressure(monitor: BackpressureMonitor) -> Families:

@@ -213,6 +213,8 @@ class RedisPublisher(Standing):
         try:
             while True:
                 self._wake.clear()
+                if timekeeper.done():
+                    timekeeper.result()  # it has no end but a fault
                 core.advance(now_ns=self._monotonic_ns())
                 if core.handover.phase is Phase.GONE:
                     break
