@@ -88,8 +88,8 @@ async def test_rows_of_a_frame_that_is_never_complete_leave_when_the_window_is_o
 
     pod.publisher.offer(pod.newest.update(some_rows(pod.table, [0], price=7, received_ns=time.time_ns())))
 
-    await until(lambda: last_prices(client) == {"NFO:X0": 7})
-    assert pod.publisher.ledger.published == 2
+    await until(lambda: pod.publisher.ledger.published == 2)
+    assert last_prices(client) == {"NFO:X0": 7}
 
 
 async def test_a_connection_lost_while_the_loop_sleeps_is_noticed_by_the_next_frame(pods, client):

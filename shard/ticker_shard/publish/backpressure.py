@@ -31,7 +31,7 @@ from ticker_shard.publish.batcher import TickBatcher
 from ticker_shard.publish.ledger import Ledger
 from ticker_shard.publish.limits import MS_NS
 
-LOOK_NS: Final = 10 * MS_NS  # the hot path asks more often than it is worth
+LOOK_NS: Final = 20 * MS_NS  # the hot path asks more often than it is worth
 
 
 class Level(IntEnum):

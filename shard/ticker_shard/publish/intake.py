@@ -1,9 +1,9 @@
 """Where rows come in: each to the queues of its channels, each counted once a channel.
 
-Nearly every frame is *plain*: its instruments are known, published, and in one channel, the same for all. One look at
-one array says so. Else a frame is split by its instruments' first channel (`Roster.home`), not tried against each of
-up to 64 channels; instruments that are in several are looked at again, and only they. Rows of one instrument keep their
-order in each of its channels.
+Where an account has one channel, nearly every frame is *plain*: its instruments are known, and published there. One
+look at one array says so. Else a frame is split by its instruments' first channel (`Roster.home`), not tried against
+each of up to 64 channels; instruments that are in several are looked at again, and only they. Rows of one instrument
+keep their order in each of its channels.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class Intake:
     def __init__(self, *, handover: Handover, batcher: TickBatcher, ledger: Ledger) -> None:
         self._handover, self._batcher, self._ledger = handover, batcher, ledger
         self._roster: Roster | None = None
-        self._plain: NDArray[np.int32] = np.zeros(0, np.int32)  # by slot: the one channel it is published in
+        self._odd: NDArray[np.bool_] = np.ones(1, np.bool_)  # by slot: not published in the one channel there is
         self.open = True  # until the process goes
 
     def configure(self, roster: Roster) -> None:
         """A table was applied."""
         self._roster = roster
-        plain = np.where(roster.table.publishes & ~roster.shared, roster.home, NOWHERE)
-        self._plain = np.append(plain, NOWHERE).astype(np.int32)  # the last one for `UNKNOWN_SLOT`, and for free slots
+        plain = roster.table.publishes & (roster.home == 0) & (len(roster.names) == 1)
+        self._odd = np.append(~plain, True)  # the last one stands for `UNKNOWN_SLOT`
 
     def offer(self, rows: TickRows, *, now_ns: int) -> None:
         """Take rows that validation passed."""
@@ -49,9 +49,8 @@ class Intake:
         if roster is None:
             self._ledger.unrouted += len(rows)
             return
-        channel = self._plain_channel(rows.slot)
-        if channel != NOWHERE:
-            self._into(channel, rows, now_ns=now_ns, plain=True)
+        if self._is_plain(rows.slot):
+            self._into(0, rows, now_ns=now_ns, plain=True)
             return
         known = (rows.slot >= 0) & (rows.slot < roster.table.capacity)
         if not known.all():
@@ -87,14 +86,12 @@ class Intake:
             self._ledger.withheld += len(self._batcher.take_out(name, silent))
             outbox.forget(gone)
 
-    def _plain_channel(self, slots: Slots) -> int:
-        """The one channel that all of these rows go to and nothing else; `NOWHERE` where it is not so simple."""
+    def _is_plain(self, slots: Slots) -> bool:
+        """Whether all of these rows are published in the one channel there is."""
         try:
-            channels = self._plain[slots]
+            return not np.count_nonzero(self._odd[slots])
         except IndexError:  # of another table
-            return NOWHERE
-        first = int(channels[0]) if len(channels) else NOWHERE
-        return NOWHERE if np.count_nonzero(channels != first) else first
+            return False
 
     def _into(self, channel: int, rows: TickRows, *, now_ns: int, plain: bool = False) -> None:
         """Rows of one channel's members; of a `plain` frame every one is published."""

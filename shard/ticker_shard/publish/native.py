@@ -147,8 +147,9 @@ def _write_json(
     for place in range(len(kind)):
         mine, of = slot[place], kind[place]
         for step in range(_STEP_AT[of], _STEP_AT[of + 1]):
+            # Without a sign: an index that might be negative is wrapped around, and then this is 32 steps, not one.
             for letter in range(LITERAL_BYTES):
-                ticks[at + letter] = _LITERALS[step, letter]
+                ticks[np.uintp(at + letter)] = _LITERALS[step, letter]
             at += _LENGTHS[step]
             what = _WHATS[step]
             word = np.int64(words[place, _WORDS[step]])

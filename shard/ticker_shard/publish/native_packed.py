@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ticker_client.packed import DEPTH_AT, DEPTH_BYTES, GREEKS_BYTES, SETTLING, VERSION_BITS, WITH_DEPTH, WITH_GREEKS
 from ticker_shard.publish.encode_packed import HEAD_WORDS, Packed
-from ticker_shard.publish.native_text import Bytes, Int
+from ticker_shard.publish.native_text import Bytes, Int, put_slice
 from ticker_shard.publish.symbols import SymbolBook
 from ticker_shard.ticks.compiled import kernel
 from ticker_shard.ticks.rows import GREEKS, WORDS, PacketKind, PricingOutcome, TickRows, Word
@@ -69,31 +69,29 @@ def _write_packed(
     size = DEPTH_AT + DEPTH_BYTES * with_depth + GREEKS_BYTES * with_greeks
     count = WORDS if with_depth else _DEPTH
     for place in range(len(kind)):
-        mine, at = slot[place], place * size
-        out[at], out[at + 1], out[at + 2], out[at + 3] = layout, kind[place], SETTLING * settling[mine], outcome[place]
-        out_words[at // 4 + 1] = divisor[mine]
-        out_longs[at // 8 + 1] = received_ns[place]
+        mine, first = slot[place], place * size
+        out[first], out[first + 1] = layout, kind[place]
+        out[first + 2], out[first + 3] = SETTLING * settling[mine], outcome[place]
+        out_words[first // 4 + 1] = divisor[mine]
+        out_longs[first // 8 + 1] = received_ns[place]
         for word in range(count):
-            out_words[at // 4 + HEAD_WORDS + word] = words[place, word]
+            # Without a sign, or each index is looked at for being negative, and the row is not copied in one go.
+            out_words[np.uintp(first // 4 + HEAD_WORDS + word)] = words[place, np.uintp(word)]
         if with_greeks:
-            behind = (at + size) // 8
+            behind = (first + size) // 8
             for greek in range(GREEKS):
-                out_doubles[behind - 1 - GREEKS + greek] = greeks[place, greek]
+                out_doubles[np.uintp(behind - 1 - GREEKS + greek)] = greeks[place, np.uintp(greek)]
             out_longs[behind - 1] = priced_ns[place]
-    at = len(kind) * size
-    rows_end = at
+    rows_end = len(kind) * size
+    at: Int = rows_end
     for place in range(len(kind)):
         if place:
             out[at] = _NEWLINE
             at += 1
-        for letter in range(names_at[slot[place]], names_at[slot[place] + 1]):
-            out[at] = names[letter]
-            at += 1
+        at = put_slice(out, at, names, names_at[slot[place]], names_at[slot[place] + 1])
     names_end = at
     for place in range(len(kind)):
-        for letter in range(fields_at[slot[place]], fields_at[slot[place] + 1]):
-            out[at] = fields[letter]
-            at += 1
+        at = put_slice(out, at, fields, fields_at[slot[place]], fields_at[slot[place] + 1])
     return layout, rows_end, names_end, at
 
 

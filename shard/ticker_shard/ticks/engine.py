@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # Faults in the order in which a walk meets them; the first two can come either way.
 _FAULTS: Final = tuple(enumerate(FrameFault))
 _FLAGS: Final = tuple(RowFlag)  # many frames have a flag, and to go through an enumeration costs a microsecond
+_NO_KINDS: Final[Kinds] = np.empty(0, np.uint8)
+_NO_OCTETS: Final[Kinds] = np.frombuffer(b"", np.uint8)
 _ZERO_FIRST: Final = (_FAULTS[1], _FAULTS[0], *_FAULTS[2:])
 
 
@@ -134,6 +136,7 @@ class NativeEngine:
         self._kernels, self._state, self._validator = kernels, state, validator
         self._counters = np.zeros(kernels.COUNTERS, np.int64)
         self._second = self._today_s = 0
+        self._verdict = self._turn = _NO_KINDS  # used again while frames are of one size
 
     def configure(self, table: InstrumentTable) -> None:
         """Go over to `table`."""
@@ -159,8 +162,8 @@ class NativeEngine:
         """
         self._validator.follow_market(now_ns=received_ns)
         size = len(frame)
-        octets = np.frombuffer(frame, np.uint8) if size else np.empty(0, np.uint8)
-        octets.flags.writeable = False  # kernels are compiled for one kind of array
+        # Kernels are compiled for one kind of array: one that cannot be written.
+        octets = np.frombuffer(memoryview(frame).toreadonly(), np.uint8) if size else _NO_OCTETS
         declared = frame[0] << 8 | frame[1] if size >= COUNT_BYTES else 0
         room = min(declared, max(0, size - COUNT_BYTES) // PACKET_STRIDE_MIN)
         columns = (
@@ -172,7 +175,9 @@ class NativeEngine:
             np.empty(room, np.uint8),
             np.empty(room, np.int64),
         )
-        verdict, turn = np.empty(room, np.uint8), np.empty(room, np.uint8)
+        if len(self._verdict) != room:
+            self._verdict, self._turn = np.empty(room, np.uint8), np.empty(room, np.uint8)
+        verdict, turn = self._verdict, self._turn
         kernels, counters = self._kernels, self._counters
         found: int = kernels.take_frame(
             octets, declared, (received_ns, self._midnight(received_ns), self._tolerance_s, self._checked), keep,
@@ -183,6 +188,8 @@ class NativeEngine:
         if found == kernels.TOO_CROWDED:
             counters[:] = 0
             return None
+        if found & (kernels.REJECTED | kernels.REPEATED):  # they are told of, so they are not ours any more
+            self._verdict = self._turn = _NO_KINDS
         return self._told(found, columns, verdict, turn)
 
     def keep_rows(self, rows: TickRows) -> None:

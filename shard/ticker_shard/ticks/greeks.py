@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from ticker_shard.ticks.contracts import Contracts, Floats, read_contracts
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.pricing import BlockPricer, RowColumns, chain_columns, contract_columns
-from ticker_shard.ticks.rows import PricingOutcome, Slots, TickRows, Word
+from ticker_shard.ticks.rows import PricingOutcome, Slots, TickRows
 from ticker_shard.ticks.state import InstrumentState, no_instruments
 from ticker_shard.ticks.underlying import ChainMarket, PricingRules, Source
 
@@ -192,8 +192,7 @@ class GreeksCalculator:
         market.renew(now_ns=now_ns)
 
     def _fill(self, rows: TickRows, *, now_ns: int) -> None:
-        scaled_price = np.ascontiguousarray(rows.words[:, Word.LAST_PRICE]).view(np.int32)
-        columns = RowColumns(rows.slot, scaled_price, rows.greeks, rows.outcome, rows.priced_ns)
+        columns = RowColumns(rows.slot, np.ascontiguousarray(rows.words), rows.greeks, rows.outcome, rows.priced_ns)
         self._pricer(columns, self._options, self._chains, self._rules.rate, now_ns, self.outcomes)
 
 

@@ -15,7 +15,7 @@ from ticker_shard.ticks.black76 import price_options
 from ticker_shard.ticks.black76_terms import OptionColumns, Priced
 from ticker_shard.ticks.contracts import Floats
 from ticker_shard.ticks.pricing import BlockPricer, ChainColumns, ContractColumns, RowColumns
-from ticker_shard.ticks.rows import Greek, PricingOutcome
+from ticker_shard.ticks.rows import Greek, PricingOutcome, Word
 
 _SOLVED: Final = (Greek.IV, Greek.DELTA, Greek.GAMMA, Greek.THETA, Greek.VEGA)
 
@@ -37,7 +37,7 @@ def array_pricer(solver: Solver = price_options) -> BlockPricer:
         places = np.flatnonzero(options.asked[rows.slot])
         slots = rows.slot[places]
         chain = options.chain[slots]
-        price = rows.scaled_price[places] / options.divisor[slots]
+        price = rows.words[places, Word.LAST_PRICE].view(np.int32) / options.divisor[slots]
         outcome = chains.outcome[chain]
         outcome[(outcome == PricingOutcome.PRICED) & ~(price > 0)] = PricingOutcome.NO_PRICE
         rows.greeks[places] = np.nan

@@ -26,6 +26,7 @@ from ticker_shard.ticks.underlying_native import NativeChainMarket
 _NOT_ASKED: Final = int(PricingOutcome.NOT_ASKED)
 _PRICED: Final = int(PricingOutcome.PRICED)
 _NO_PRICE: Final = int(PricingOutcome.NO_PRICE)
+_LAST: Final = int(Word.LAST_PRICE)
 
 assert [greek.name for greek in Greek] == ["IV", "DELTA", "GAMMA", "THETA", "VEGA", "UNDERLYING_PRICE"], (
     "the answer of price_slot stands in this order"
@@ -81,7 +82,7 @@ def price_block(
     """A `BlockPricer`."""
     for place in range(len(rows.slot)):
         outcome, iv, delta, gamma, theta, vega, underlying = price_slot(
-            rows.slot[place], rows.scaled_price[place], options, chains, rate, now_ns
+            rows.slot[place], int(np.int32(rows.words[place, _LAST])), options, chains, rate, now_ns
         )
         if outcome == _NOT_ASKED:
             continue

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ticker_shard.ticks.contracts import Contracts, Floats
-from ticker_shard.ticks.rows import Greeks, Nanoseconds, Outcomes, Slots
+from ticker_shard.ticks.rows import Greeks, Nanoseconds, Outcomes, Slots, Words
 from ticker_shard.ticks.underlying import ChainMarket
 
 
@@ -50,7 +50,7 @@ class RowColumns(NamedTuple):
     """The rows of a block: what they are priced from, and where the answers go (where Greeks are asked for)."""
 
     slot: Slots
-    scaled_price: NDArray[np.int32]  # last prices as the broker sends them
+    words: Words  # as the broker sends them; the last price is read
     greeks: Greeks
     outcome: Outcomes
     priced_ns: Nanoseconds
