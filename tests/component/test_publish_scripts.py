@@ -39,7 +39,8 @@ from ticker_shard.publish.fence import (
     Unanswered,
 )
 from ticker_shard.publish.gaps import gap_record
-from ticker_shard.publish.limits import SECOND_NS
+from ticker_shard.publish.holes import STALL_BEATS
+from ticker_shard.publish.limits import MS_NS, SECOND_NS, TIMING
 from ticker_shard.publish.resp import CallRows
 from ticker_shard.publish.symbols import SymbolBook
 from ticker_shard.ticks.rows import Word
@@ -245,6 +246,35 @@ async def test_a_claim_tells_how_long_nobody_published(door):
     (answer,) = await door.exchange([a_claim(Record(5, "a/1", 8, ACTIVE, 3))])
 
     assert 0 <= answer.pause_ms < 10_000
+
+
+@pytest.mark.parametrize(("lived_on_ms", "tells"), [(0, True), (3_000, False)], ids=["ended", "lived on"])
+async def test_a_claim_tells_of_a_standstill_after_which_the_holder_hardly_spoke(door, redis_url, lived_on_ms, tells):
+    await given_record(door, HELD)
+    await door.exchange([a_call(8)])
+    with redis.Redis.from_url(redis_url) as client:
+
+        def earlier(field: str, by_ms: int) -> None:
+            client.hset(FENCE, field, int(client.hget(FENCE, field)) - by_ms)
+
+        earlier("at", 5_000)
+        await door.exchange([a_call(9)])
+        earlier("stalled_to", lived_on_ms)
+
+    (answer,) = await door.exchange([a_claim(Record(5, "a/1", 9, ACTIVE, 3))])
+
+    assert answer.pause_ms < 1_500
+    if tells:
+        since_ms, till_ms = answer.stalled_ms
+        assert 5_000 <= since_ms - till_ms < 10_000
+        assert till_ms < 1_500
+    else:
+        assert answer.stalled_ms is None
+
+
+def test_what_the_scripts_call_a_standstill_is_what_the_publisher_does():
+    assert f"STALL_MS = {STALL_BEATS * TIMING.beat_ns // MS_NS} " in CALL.text
+    assert f"TOLD_MS = {TIMING.beat_ns // MS_NS} " in CLAIM.text
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,10 @@ from dataclasses import dataclass, field, replace
 
 from ticker_shard.publish import fence
 from ticker_shard.publish.fence import Answer, ChannelState, ClaimReason, Record, Request, Trouble, TroubleKind
+from ticker_shard.publish.holes import STALL_BEATS
+from ticker_shard.publish.limits import MS_NS, TIMING
+
+STALL_MS, TOLD_MS = STALL_BEATS * TIMING.beat_ns // MS_NS, TIMING.beat_ns // MS_NS
 
 
 @dataclass
@@ -20,6 +24,7 @@ class FenceTwin:
     now_ms: int = 1_000_000
     records: dict[str, Record] = field(default_factory=dict)
     at_ms: dict[str, int] = field(default_factory=dict)
+    stalls: dict[str, tuple[int, int]] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
     holes: dict[str, bytes] = field(default_factory=dict)
     owners: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -43,7 +48,7 @@ class FenceTwin:
         """The server has older data, or none."""
         data = FenceTwin() if snapshot is None else deepcopy(snapshot)
         self.records, self.last, self.owners = data.records, data.last, data.owners
-        self.at_ms, self.runs, self.holes = data.at_ms, data.runs, data.holes
+        self.at_ms, self.stalls, self.runs, self.holes = data.at_ms, data.stalls, data.runs, data.holes
 
     def execute(self, request: Request) -> Answer:
         record = self.records.get(request.channel)
@@ -84,6 +89,9 @@ class FenceTwin:
         run = self.runs.get(call.channel, record.n + 1)
         self.runs[call.channel] = run if call.n == record.n + 1 else call.n
         self.records[call.channel] = replace(record, n=call.n, state=call.state, revision=call.revision)
+        before_ms = self.at_ms.get(call.channel)
+        if before_ms is not None and record.n > 0 and self.now_ms - before_ms > STALL_MS:
+            self.stalls[call.channel] = (before_ms, self.now_ms)
         self.at_ms[call.channel] = self.now_ms
         self.holes[call.channel] = call.holes or self.holes.get(call.channel, b"")
         return fence.Accepted(record.n, run)
@@ -106,9 +114,12 @@ class FenceTwin:
         revision = record.revision if record else 0
         self.records[claim.channel] = Record(epoch, claim.holder, 0, ChannelState.ACTIVE, revision)
         at_ms = self.at_ms.get(claim.channel)
+        stall = self.stalls.get(claim.channel)
+        untold = stall is not None and at_ms is not None and at_ms - stall[1] <= TOLD_MS
+        stalled_ms = (self.now_ms - stall[0], self.now_ms - stall[1]) if stall and untold else None
         self.runs[claim.channel] = 1
         pause_ms = None if at_ms is None else max(self.now_ms - at_ms, 0)
-        return fence.Claimed(epoch, pause_ms, self.holes.get(claim.channel, b""))
+        return fence.Claimed(epoch, pause_ms, self.holes.get(claim.channel, b""), stalled_ms)
 
     def _assert(self, order: fence.Assert, record: Record | None) -> Answer:
         if record is None or record.epoch < order.epoch:

@@ -125,13 +125,18 @@ class World:
             timing=self.timing,
         )
         pod = Pod(f"{instance or f'pod{self.started}'}", core, newest, self.table)
-        core.configure(self.table)
+        self.assign(pod, self.table)
         self.pods.append(pod)
         pod.feed = warm
         if warm:
             self._deliver(pod, list(self.prices))
         core.handover.feed(warm=warm, now_ns=self.now_ns)
         return pod
+
+    def assign(self, pod: Pod, table: InstrumentTable) -> None:
+        """The pod applies a table."""
+        pod.table = table
+        pod.core.configure(table, now_ns=self.now_ns, wall_ns=self.now_ns)
 
     def tick(self, slot: int) -> None:
         self.prices[slot] += 1

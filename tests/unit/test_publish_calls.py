@@ -50,8 +50,7 @@ def test_a_round_of_small_batches_is_bounded_by_its_calls():
 def test_a_field_that_vanished_is_deleted_although_every_call_is_full():
     world, pod = a_holder(instruments=CALL_ROWS_MAX + 1, ticks_max=1_000)
     staying = {f"X{slot}": Role.OWNER for slot in range(CALL_ROWS_MAX)}
-    pod.table = a_table(staying, channels=(ONE,), revision=2, previous=pod.table)
-    pod.core.configure(pod.table)
+    world.assign(pod, a_table(staying, channels=(ONE,), revision=2, previous=pod.table))
 
     assert a_frame(world, pod, list(range(CALL_ROWS_MAX)), price=2) == [CALL_ROWS_MAX]
     assert set(world.twin.last[ONE]) == {f"NFO:{name}".encode() for name in staying}

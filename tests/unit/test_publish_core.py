@@ -43,8 +43,7 @@ def a_holder(world: World) -> Pod:
 
 
 def reload(world: World, pod: Pod, roles: dict[str, Role]) -> None:
-    pod.table = a_table(roles, channels=world.channels, revision=pod.table.revision + 1, previous=pod.table)
-    pod.core.configure(pod.table)
+    world.assign(pod, a_table(roles, channels=world.channels, revision=pod.table.revision + 1, previous=pod.table))
 
 
 def sent(world: World) -> list[tuple[str, int]]:
@@ -83,7 +82,7 @@ def test_a_channel_that_changes_its_encoding_is_written_anew():
     assert {row[:1] for row in world.twin.last[ONE[0]].values()} == {b"{"}
 
     packed = replace(pod.table, revision=2, channels=(Channel(ONE[0], Encoding.MSGPACK),))
-    pod.core.configure(packed)
+    world.assign(pod, packed)
     (call,) = [r for r in pod.core.plan_round(now_ns=world.now_ns, wall_ns=world.now_ns) if isinstance(r, fence.Call)]
 
     assert {row[:1] for _, row in call.rows} == {b"\x11"}
@@ -98,8 +97,7 @@ def test_a_call_carries_as_many_rows_as_do_not_hold_redis_up(encoding, sizes):
     many = a_table(
         dict.fromkeys((f"X{n}" for n in range(250)), Role.OWNER), channels=ONE, revision=2, previous=pod.table
     )
-    pod.table = replace(many, channels=(Channel(ONE[0], encoding),))
-    pod.core.configure(pod.table)
+    world.assign(pod, replace(many, channels=(Channel(ONE[0], encoding),)))
     for _ in range(8):
         world.everybody()  # what the new table owes is written
     pod.core.offer(pod.newest.update(some_rows(many, range(250))), now_ns=world.now_ns)
@@ -215,7 +213,7 @@ def test_a_claimant_that_catches_up_takes_over_at_once():
     for _ in range(8):
         world.everybody()
 
-    behind.core.configure(holder.table)
+    world.assign(behind, holder.table)
     for _ in range(3):
         world.everybody()
 

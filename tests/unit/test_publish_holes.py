@@ -72,6 +72,88 @@ def step_with(world: World, pod: Pod, answer: Callable[[fence.Request], fence.An
     return requests
 
 
+# -- holes at a move to another account
+
+
+MOVED = {"X0": Role.OWNER, "X1": Role.OUTGOING}
+
+
+def test_what_the_feed_missed_is_declared_when_another_account_takes_the_instrument():
+    world = World(channels=ONE)
+    holder = a_holder(world)
+    lost_ms = lose_feed(world, holder, 0, 1)
+    rounds(world, 1.5)
+
+    reload(world, holder, MOVED)
+    moved_ms = now_ms(world)
+    rounds(world, 1)
+
+    (call,) = [call for call in world.twin.published if call.gaps]
+    assert [orjson.loads(gap)["symbols"] for gap in call.gaps] == [["NFO:X1"]], "what stays is not over"
+    assert declared(world) == [("reset", 1, lost_ms, moved_ms)]
+
+
+def test_a_healthy_instrument_that_another_account_takes_leaves_no_record():
+    world = World(channels=ONE)
+    holder = a_holder(world)
+
+    reload(world, holder, MOVED)
+    rounds(world, 2)
+    reload(world, holder, {"X0": Role.OWNER})
+    rounds(world, 2)
+
+    assert declared(world) == []
+
+
+def test_an_instrument_that_leaves_during_an_outage_of_redis_was_missed_until_then():
+    world = World(channels=ONE)
+    holder = a_holder(world)
+    world.up = False
+    world.tick(1)
+    rounds(world, 3)
+    reload(world, holder, MOVED)
+    moved_ms = now_ms(world)
+    world.up = True
+    rounds(world, 3)
+
+    ends = {(cause, instruments): end_ms for cause, instruments, _, end_ms in declared(world)}
+    assert ends[("redis", 1)] >= moved_ms
+    assert len(declared(world)) == 2, "what leaves and what stays"
+
+
+def test_an_instrument_that_leaves_a_process_that_was_stopped_was_missed_until_then():
+    world = World(channels=ONE)
+    holder = a_holder(world)
+    stopped_ms = now_ms(world)
+    world.advance(3 * SECOND_NS)
+
+    reload(world, holder, MOVED)
+    rounds(world, 1)
+
+    assert {cause for cause, *_ in declared(world)} == {"paused"}
+    assert all(start_ms <= stopped_ms for _, _, start_ms, _ in declared(world))
+    symbols = [orjson.loads(gap)["symbols"] for call in world.twin.published for gap in call.gaps]
+    assert sorted(symbols) == [["NFO:X0"], ["NFO:X1"]]
+
+
+@pytest.mark.parametrize(("told", "instruments"), [(False, 2), (True, 1)], ids=["as its owner", "outgoing already"])
+def test_what_a_dead_process_published_last_is_declared_by_the_next_although_another_account_has_it(told, instruments):
+    world = World(channels=ONE)
+    holder = a_holder(world)
+    moved = a_table(MOVED, channels=ONE, revision=holder.table.revision + 1, previous=holder.table)
+    if told:
+        world.assign(holder, moved)
+        rounds(world, 2)
+    world.kill(holder)
+    world.table = moved
+    rounds(world, 3)
+
+    world.start(holder.name)
+    rounds(world, 2)
+
+    assert [(cause, number) for cause, number, *_ in declared(world)] == [("takeover", instruments)]
+
+
 # -- holes at a take-over
 
 
@@ -218,6 +300,50 @@ def test_a_record_that_redis_lost_with_its_holder_leaves_a_hole_since_the_standb
     assert (cause, instruments) == ("takeover", 2)
     assert last_ms <= start_ms <= last_ms + world.timing.poll_ns // MS_NS
     assert end_ms - start_ms >= world.timing.silent_ns // MS_NS
+
+
+@pytest.mark.parametrize("end", ["dies", "gives way"])
+def test_a_standstill_of_redis_is_declared_by_the_next_holder_where_the_last_one_could_not(end):
+    """What waits in Redis's buffers is carried out when it runs again, for a holder that is gone by then."""
+    world = World(channels=ONE)
+    holder = a_holder(world)
+    standby = a_standby(world)
+    last_ms = world.twin.at_ms[ONE[0]]
+    world.advance(SECOND_NS)
+    if end == "dies":
+        world.tick(0)
+    else:
+        world.sigterm(holder)
+    world.step(holder, carried_out=0, late=True)
+    world.kill(holder)
+    world.advance(3 * SECOND_NS)
+    world.land_late()
+    late_ms = now_ms(world)
+    assert world.twin.at_ms[ONE[0]] == late_ms, "it seems to live"
+
+    rounds(world, 6)
+
+    assert standby.core.handover.held == ONE
+    stalled, *after = declared(world)
+    assert stalled == ("takeover", 2, last_ms, late_ms)
+    assert [(cause, start_ms) for cause, _, start_ms, _ in after] == ([("takeover", late_ms)] if end == "dies" else [])
+
+
+def test_a_standstill_that_its_holder_lived_to_declare_is_no_part_of_the_next_take_over():
+    world = World(channels=ONE)
+    holder = a_holder(world)
+    a_standby(world)
+    world.pause(holder)
+    world.advance(3 * SECOND_NS)
+    world.resume(holder)
+    for _ in range(20):
+        world.everybody()
+    world.kill(holder)
+    last_ms = world.twin.at_ms[ONE[0]]
+
+    rounds(world, 6)
+
+    assert [(cause, start_ms) for cause, _, start_ms, _ in declared(world)][1:] == [("takeover", last_ms)]
 
 
 def test_a_claimant_that_dies_before_its_first_call_hands_the_holes_on():
@@ -423,8 +549,7 @@ def fields(world: World) -> set[str]:
 
 
 def reload(world: World, pod: Pod, roles: dict[str, Role]) -> None:
-    pod.table = a_table(roles, channels=ONE, revision=pod.table.revision + 1, previous=pod.table)
-    pod.core.configure(pod.table)
+    world.assign(pod, a_table(roles, channels=ONE, revision=pod.table.revision + 1, previous=pod.table))
 
 
 def test_fields_of_instruments_that_left_while_nobody_held_the_channel_are_deleted_at_the_next_claim():

@@ -126,7 +126,7 @@ class PublisherCore:
 
     # -- from the feed and the assignment
 
-    def configure(self, table: InstrumentTable) -> None:
+    def configure(self, table: InstrumentTable, *, now_ns: int, wall_ns: int) -> None:
         """Apply a table; its revision is not lower than the one before."""
         before = self.table
         if before is not None:
@@ -150,7 +150,7 @@ class PublisherCore:
                     if row is not None and row.symbol in outbox.deletes and name in row.channels:
                         del outbox.deletes[row.symbol]  # it came back before its field was deleted
         self._forget_vanished()
-        self.holes.configure(roster)
+        self.holes.configure(roster, held=self.handover.held, now_ns=now_ns, wall_ns=wall_ns)
         self.batcher.configure({name: len(table.members.get(name, ())) for name in self._outboxes})
 
     def offer(self, rows: TickRows, *, now_ns: int) -> None:
@@ -334,7 +334,10 @@ class PublisherCore:
             lost = claim.expected is None  # the record, and with it what it said of its holder's last call
             unheard_ns = self._unheard_ns(name, now_ns=now_ns) if lost else None
             self._outboxes[name].begin_term(now_ns=now_ns)
-            self.holes.term_begins(name, answer, reason=claim.reason, unheard_ns=unheard_ns, wall_ns=wall_ns)
+            revision = None if claim.expected is None else claim.expected.revision
+            self.holes.term_begins(
+                name, answer, reason=claim.reason, revision=revision, unheard_ns=unheard_ns, wall_ns=wall_ns
+            )
             self._apply(name, effect)
 
     def _settle_call(

@@ -371,8 +371,9 @@ def _parse(request: Request, reply: Any) -> Answer:
     match reply:
         case [b"OK", previous, run]:
             return fence.Accepted(int(previous), int(run))
-        case [b"CLAIMED", epoch, pause, holes]:
-            return fence.Claimed(int(epoch), int(pause) if pause else None, holes)
+        case [b"CLAIMED", epoch, pause, holes, since, till]:
+            stalled_ms = (int(since), int(till)) if since else None
+            return fence.Claimed(int(epoch), int(pause) if pause else None, holes, stalled_ms)
         case [b"ASSERTED"]:
             return fence.Asserted()
         case [b"REWOUND", *fields]:

@@ -125,6 +125,7 @@ class Claimed:
     epoch: int
     pause_ms: int | None = None
     holes: bytes = b""  # what the predecessor knew to be missing
+    stalled_ms: tuple[int, int] | None = None  # ago, from and to: a standstill that it may not have lived to declare
 
 
 @dataclass(frozen=True, slots=True)

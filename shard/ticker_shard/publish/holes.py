@@ -24,18 +24,25 @@ gave way (reason *leaving*) published until the claim and calls at least once a 
 
 The last two lines need the fence record: what a holder knows to be missing stands there (`gaps.encode_holes`), with
 every gap record that Redis has not accepted yet. A record leaves the list in the very call that publishes it.
+
+An instrument that another account takes while one of these holes stands open ends its hole then: the other account
+publishes already, but knows nothing of what was missed before. Where the process that published it died, the next one
+declares it, unless its predecessor had applied a table in which it was *outgoing* already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ticker_shard.publish.fence import Claimed, ClaimReason
 from ticker_shard.publish.gaps import GapRecord, Hole, close_holes, gap_record, hold_gap
 from ticker_shard.publish.limits import MS_NS
 from ticker_shard.publish.outbox import Outbox
-from ticker_shard.publish.roster import Roster
+from ticker_shard.publish.roster import Roster, displaced
 from ticker_shard.ticks.rows import Slots
 
 STALL_BEATS: Final = 2
@@ -63,9 +70,14 @@ class HoleKeeper:
         self._feed: Sequence[Hole] = ()
         self._offset_ns = 0  # from the monotonic clock to the wall clock
 
-    def configure(self, roster: Roster) -> None:
-        """A table was applied."""
-        self._roster = roster
+    def configure(self, roster: Roster, *, held: Iterable[str], now_ns: int, wall_ns: int) -> None:
+        """A table was applied; of the channels that are `held`, what another account publishes now is let go."""
+        before, self._roster = self._roster, roster
+        if before is not None:
+            gone, silent = displaced(before.table, roster.table)
+            for name in held:
+                if name in before:
+                    self._let_go(name, gone | silent, before=before, now_ns=now_ns, wall_ns=wall_ns)
         self.feed_misses(self._feed)
 
     def set_clock(self, *, now_ns: int, wall_ns: int) -> None:
@@ -97,9 +109,19 @@ class HoleKeeper:
             hold_gap(self._outboxes[name].gaps, record)
 
     def term_begins(
-        self, name: str, claimed: Claimed, *, reason: ClaimReason, unheard_ns: int | None, wall_ns: int
+        self,
+        name: str,
+        claimed: Claimed,
+        *,
+        reason: ClaimReason,
+        revision: int | None,
+        unheard_ns: int | None,
+        wall_ns: int,
     ) -> None:
         """The channel was claimed: declare what was missed before.
+
+        What is outgoing was published by the predecessor until it applied a table that said so; whether it did, its
+        table's revision tells.
 
         Parameters
         ----------
@@ -109,6 +131,8 @@ class HoleKeeper:
             What the record told.
         reason
             Why it was claimed.
+        revision
+            Of the table that the predecessor had applied; `None`: not known.
         unheard_ns
             For how long nobody was known to publish; asked where Redis lost the record. `None`: not known.
         wall_ns
@@ -121,8 +145,12 @@ class HoleKeeper:
         # It knew of no end when it spoke last. There may have been one just then, and flow; after that, only silence.
         for gap in close_holes(claimed.holes, shard=self._shard, end_ns=spoke_ns):
             hold_gap(self._outboxes[name].gaps, gap)
+        outgoing = self._roster is not None and revision != self._roster.table.revision
+        if claimed.stalled_ms is not None:
+            start_ns, end_ns = (wall_ns - ago_ms * MS_NS for ago_ms in claimed.stalled_ms)
+            self._declare_all(name, start_ns=start_ns, end_ns=end_ns, cause="takeover", outgoing=outgoing)
         if nobody:
-            self._declare_all(name, start_ns=spoke_ns, end_ns=wall_ns, cause="takeover")
+            self._declare_all(name, start_ns=spoke_ns, end_ns=wall_ns, cause="takeover", outgoing=outgoing)
 
     def accepted(self, name: str, *, now_ns: int, wall_ns: int) -> None:
         """Redis accepted a call: a hole may be over."""
@@ -142,12 +170,33 @@ class HoleKeeper:
         """When the channel was claimed, by the wall clock as it goes now: it may have been set meanwhile."""
         return outbox.term_ns + self._offset_ns
 
-    def _declare_all(self, name: str, *, start_ns: int, end_ns: int, cause: str) -> None:
+    def _let_go(self, name: str, leaving: NDArray[np.bool_], *, before: Roster, now_ns: int, wall_ns: int) -> None:
+        """Another account publishes what is `leaving`: what was missed until now, only this process knows."""
+        outbox = self._outboxes[name]
+        for hole in (*self._feed, *self._standstill(name, before, now_ns=now_ns, wall_ns=wall_ns)):
+            symbols = before.published_symbols(name, hole.slots[leaving[hole.slots]])
+            if symbols:
+                start_ns = max(hole.start_ns, self._term_wall_ns(outbox))
+                hold_gap(
+                    outbox.gaps,
+                    gap_record(self._shard, symbols, start_ns=start_ns, end_ns=wall_ns, cause=hole.cause),
+                )
+
+    def _standstill(self, name: str, before: Roster, *, now_ns: int, wall_ns: int) -> Iterator[Hole]:
+        """The hole of the whole channel that the next accepted call would end."""
+        outbox, members = self._outboxes[name], before.table.members[name]
+        if outbox.hole_ns is not None:
+            yield Hole(members, wall_ns - (now_ns - outbox.hole_ns), "redis")
+        elif outbox.accepted_ns is not None and now_ns - outbox.accepted_ns > self._stall_ns:
+            yield Hole(members, wall_ns - (now_ns - outbox.accepted_ns), "paused")
+
+    def _declare_all(self, name: str, *, start_ns: int, end_ns: int, cause: str, outgoing: bool = False) -> None:
         """Nothing of the whole channel was published for a while."""
-        if self._roster is not None and name in self._roster:
-            members = self._roster.table.members[name]
-            record = self._record(name, members, start_ns=start_ns, end_ns=end_ns, cause=cause)
-            if record is not None:
+        roster = self._roster
+        if roster is not None and name in roster:
+            symbols = roster.published_symbols(name, roster.table.members[name], outgoing=outgoing)
+            if symbols:
+                record = gap_record(self._shard, symbols, start_ns=start_ns, end_ns=end_ns, cause=cause)
                 hold_gap(self._outboxes[name].gaps, record)
 
     def _record(self, name: str, slots: Slots, *, start_ns: int, end_ns: int, cause: str) -> GapRecord | None:

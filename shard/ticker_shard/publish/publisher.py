@@ -145,7 +145,7 @@ class RedisPublisher(Standing):
 
     def configure(self, table: InstrumentTable) -> None:
         """Apply a table (revisions only grow; the caller judged it). Configure `newest` first."""
-        self._core.configure(table)
+        self._core.configure(table, now_ns=self._monotonic_ns(), wall_ns=self._wall_ns())
         self._wake.set()
 
     def offer(self, rows: TickRows) -> None:

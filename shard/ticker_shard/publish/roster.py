@@ -21,6 +21,10 @@ def mask_of(slots: Slots, capacity: int) -> NDArray[np.bool_]:
     return mask
 
 
+def _mask_of_role(table: InstrumentTable, role: Role) -> NDArray[np.bool_]:
+    return np.array([row is not None and row.role is role for row in table.instruments], np.bool_)
+
+
 class Roster:
     """A table's channels, seen from the publisher.
 
@@ -58,7 +62,8 @@ class Roster:
             if again.any():
                 self.further[number] = again
         self.shared: Final = self._channels > 1
-        self.settling = np.array([row is not None and row.role is Role.SETTLING for row in table.instruments], np.bool_)
+        self.settling = _mask_of_role(table, Role.SETTLING)
+        self.outgoing = _mask_of_role(table, Role.OUTGOING)
 
     def __contains__(self, channel: str) -> bool:
         return channel in self.members
@@ -67,9 +72,10 @@ class Roster:
         """How many (row, channel) pairs rows of these slots make."""
         return int(self._channels[slots].sum())
 
-    def published_symbols(self, channel: str, slots: Slots) -> list[str]:
-        """Symbols among `slots` that are published in `channel`."""
-        rows = [self.table.instruments[slot] for slot in slots[self.publishing[channel][slots]].tolist()]
+    def published_symbols(self, channel: str, slots: Slots, *, outgoing: bool = False) -> list[str]:
+        """Symbols among `slots` that are published in `channel`; with `outgoing`, also what was until lately."""
+        wanted = self.publishing[channel] | (self.members[channel] & self.outgoing if outgoing else False)
+        rows = [self.table.instruments[slot] for slot in slots[wanted[slots]].tolist()]
         return [row.symbol for row in rows if row is not None]
 
 

@@ -2,7 +2,8 @@
 --
 -- KEYS  1 fence record (hash: epoch, holder, n, state, revision,
 --                       run = first number of the unbroken run of accepted calls that ends with n,
---                       at = Redis's time of the last call in ms, holes = what its holder knew to be missing)
+--                       at = Redis's time of the last call in ms, holes = what its holder knew to be missing,
+--                       stalled_from, stalled_to = the holder's calls before and after its last standstill)
 --       2 last values  (hash: EXCHANGE:TRADINGSYMBOL -> row)
 --       3 gaps         (stream, capped)
 --       4 numbers      (hash: account -> process, epoch and number of its last message)
@@ -24,6 +25,7 @@
 --       FENCED   record                      another process, or a later term of this one; nothing written
 --       REWOUND  record (absent = missing)   Redis lost this term; nothing written: publishing never raises a record
 --       record = epoch, holder, n, state, revision, run
+local STALL_MS = 2000  -- two beats (limits.py)
 local record = redis.call('HMGET', KEYS[1], 'epoch', 'holder', 'n', 'state', 'revision', 'run')
 local epoch = tonumber(record[1] or '')
 if not epoch then
@@ -83,7 +85,12 @@ end
 local run = tonumber(record[6] or '') or previous + 1
 local time = redis.call('TIME')
 -- '%.0f': a Lua number of this size would otherwise be written with an exponent.
-local at = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
+local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local at = string.format('%.0f', now_ms)
+local before = redis.call('HGET', KEYS[1], 'at')
+if before and previous > 0 and now_ms - tonumber(before) > STALL_MS then
+  redis.call('HSET', KEYS[1], 'stalled_from', before, 'stalled_to', at)
+end
 redis.call('HSET', KEYS[1], 'n', ARGV[3], 'state', ARGV[4], 'revision', ARGV[5], 'at', at,
   'run', string.format('%.0f', n == previous + 1 and run or n))
 if ARGV[14] ~= '' then

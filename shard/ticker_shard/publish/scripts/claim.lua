@@ -7,13 +7,15 @@
 --       6 highest epoch the claimant ever read here
 --       7 table revision up to which the claimant may claim
 -- Answers
---       CLAIMED   epoch, pause in ms, holes   the claimant holds the channel; n starts at 0; the pause is the time
---                                             since the predecessor's last accepted call ('' = not known), the
---                                             holes are what it knew to be missing. Both stay in the record until
---                                             the claimant's first call: a claimant that dies before hands them on
+--       CLAIMED   epoch, pause in ms, holes,  the claimant holds the channel; n starts at 0; the pause is the time
+--                 stalled since and until,    since the predecessor's last accepted call ('' = not known), the holes
+--                 in ms before now            are what it knew to be missing; stalled ('' = no) it was just before its
+--                                             end, and may not have said so. All stay in the record until the
+--                                             claimant's first call: a claimant that dies before hands them on
 --       CONFLICT  record (absent = missing)   not what was observed; nothing written
 --       BEHIND    record                      the record's table is newer than ARGV 7; nothing written
 --       record = epoch, holder, n, state, revision
+local TOLD_MS = 1000  -- a beat (limits.py): a holder that lived so long after a standstill has declared it
 local record = redis.call('HMGET', KEYS[1], 'epoch', 'holder', 'n', 'state', 'revision')
 local epoch = tonumber(record[1] or '')
 if not epoch then
@@ -42,8 +44,14 @@ local taken = string.format('%.0f', math.max(epoch + 1, tonumber(ARGV[6]) + 1, n
 redis.call('HSET', KEYS[1], 'epoch', taken, 'holder', ARGV[1], 'n', '0', 'state', 'active',
   'revision', record[5] or '0', 'run', '1')
 local pause = ''
-local at = tonumber(redis.call('HGET', KEYS[1], 'at') or '')
+local spoke = redis.call('HMGET', KEYS[1], 'at', 'stalled_from', 'stalled_to')
+local at = tonumber(spoke[1] or '')
+local since, till = '', ''
 if at then
+  if spoke[3] and at - tonumber(spoke[3]) <= TOLD_MS then
+    since = string.format('%.0f', math.max(now_ms - tonumber(spoke[2]), 0))
+    till = string.format('%.0f', math.max(now_ms - tonumber(spoke[3]), 0))
+  end
   pause = string.format('%.0f', math.max(now_ms - at, 0))
 end
-return {'CLAIMED', taken, pause, redis.call('HGET', KEYS[1], 'holes') or ''}
+return {'CLAIMED', taken, pause, redis.call('HGET', KEYS[1], 'holes') or '', since, till}
