@@ -79,6 +79,10 @@ load: kernels ## load scenarios of one account: build/load.md and .json (LOAD_SE
 chaos: kernels ## random faults over compressed trading days, judged by the delivery checker (CHAOS_SECONDS=600, CHAOS_SEED=…)
 	$(BIN)/python -m tests.support.chaos
 
+.PHONY: chaos-cluster
+chaos-cluster: packages binaries ## the same on a real cluster: pods, Redis, tokens, the operator (CHAOS_SECONDS=600, CHAOS_SEED=…)
+	$(BIN)/python -m tests.support.chaos cluster
+
 .PHONY: image
 image: packages ## the container image (buildah here, docker elsewhere)
 	$(BIN)/python -m tests.support.cluster_image

@@ -16,7 +16,11 @@ from tests.support.cluster_machine import MachineError
 from tests.support.cluster_pool import SYMBOLS, Pool, installed_pool
 from tests.support.require import unavailable
 
-LAST = ("test_cluster_delivery.py", "test_cluster_uninstall.py")  # Redis loses its data; then the release goes
+LAST = (
+    "test_cluster_delivery.py",
+    "test_cluster_chaos.py",
+    "test_cluster_uninstall.py",
+)  # Redis loses its data; then the release goes
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 T = TypeVar("T")
 COMMAND_S = 180.0
@@ -43,7 +43,6 @@ class ClusterClient:
 
     def run(self, *command: str, stdin: str | None = None, timeout_s: float = COMMAND_S) -> str:
         """Run one command; its standard output. An error is a `CommandError`."""
-        path = os.environ["PATH"] if self.programs is None else f"{self.programs}{os.pathsep}{os.environ['PATH']}"
         outcome = subprocess.run(
             command,
             input=stdin,
@@ -51,11 +50,19 @@ class ClusterClient:
             text=True,
             check=False,
             timeout=timeout_s,
-            env={**os.environ, "PATH": path, "KUBECONFIG": str(self.kubeconfig)},
+            env=self._environment(),
         )
         if outcome.returncode != 0:
             raise CommandError(command, outcome.returncode, outcome.stderr + outcome.stdout)
         return outcome.stdout
+
+    def start(self, *command: str, to: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start one command that goes on; what it says goes into a file. The caller ends it."""
+        return subprocess.Popen(command, stdout=to, stderr=subprocess.DEVNULL, env=self._environment())
+
+    def _environment(self) -> dict[str, str]:
+        path = os.environ["PATH"] if self.programs is None else f"{self.programs}{os.pathsep}{os.environ['PATH']}"
+        return {**os.environ, "PATH": path, "KUBECONFIG": str(self.kubeconfig)}
 
     def within(self, namespace: str) -> ClusterClient:
         """The same, with another namespace."""

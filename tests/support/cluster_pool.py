@@ -164,8 +164,7 @@ class Pool:
 
     def table(self, account: str) -> AssignmentTable:
         """The assignment table of an account, as it lies in its ConfigMap."""
-        found = self.client.get("configmap", assignment_name(account))
-        return decode_table(found["data"][HEADER_KEY], base64.b64decode(found["binaryData"][TABLE_KEY]))
+        return table_in(self.client.get("configmap", assignment_name(account)))
 
     def placement(self, accounts: Iterable[str]) -> dict[str, str]:
         """Symbol → account, of what is owned."""
@@ -245,6 +244,11 @@ class Pool:
             row = stored[symbol]
             complaints += [f"{symbol}: {text}" for text in differences(sent[row["instrument_token"]], row)]
         return complaints
+
+
+def table_in(found: Mapping[str, Any]) -> AssignmentTable:
+    """The assignment table that a ConfigMap holds."""
+    return decode_table(found["data"][HEADER_KEY], base64.b64decode(found["binaryData"][TABLE_KEY]))
 
 
 def install(client: ClusterClient, values: Mapping[str, Any], *options: str) -> str:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.chaos.__main__ import wanted
-from tests.support.chaos.report import BEGIN, END, MIB, memory_of, summary_of, write_matrix
-from tests.support.chaos.schedule import CALM_S, FEED, LANES, PROCESS, REDIS, Lane, schedule
+from tests.support.chaos.report import CLUSTER, MIB, PROCESSES, Block, memory_of, summary_of, write_matrix
+from tests.support.chaos.schedule import CALM_S, CLUSTER_LANES, FEED, LANES, Lane, Lanes, schedule
 from tests.support.delivery import bounds
 from tests.support.delivery.check import judge
 from tests.support.delivery.generate import clean_history
@@ -21,6 +21,7 @@ from tests.support.delivery.measure import measure
 from ticker_sim.faults import parse_fault
 
 SEEDS = st.integers(0, 2**32)
+BOTH = pytest.mark.parametrize("lanes", [LANES, CLUSTER_LANES], ids=["processes", "cluster"])
 SIMULATORS_OWN = {choice.kind for choice in FEED} - {"refuse", "refuse_429", "token_dead"}
 
 
@@ -33,10 +34,11 @@ def test_another_seed_gives_another_schedule() -> None:
     assert len({schedule(seed, seconds=120) for seed in range(20)}) == 20
 
 
+@BOTH
 @settings(max_examples=50)
-@given(SEEDS, st.floats(30, 600))
-def test_a_lane_does_one_thing_at_a_time_and_ends_in_calm(seed: int, seconds: float) -> None:
-    steps = schedule(seed, seconds=seconds)
+@given(seed=SEEDS, seconds=st.floats(30, 600))
+def test_a_lane_does_one_thing_at_a_time_and_ends_in_calm(lanes: Lanes, seed: int, seconds: float) -> None:
+    steps = schedule(seed, seconds=seconds, lanes=lanes)
 
     assert list(steps) == sorted(steps, key=lambda step: (step.at_s, step.lane))
     for lane in Lane:
@@ -45,10 +47,11 @@ def test_a_lane_does_one_thing_at_a_time_and_ends_in_calm(seed: int, seconds: fl
         assert all(step.at_s + step.for_s <= seconds - CALM_S for step in mine)
 
 
-def test_ten_minutes_have_every_kind_of_fault() -> None:
-    kinds = {step.kind for seed in range(3) for step in schedule(seed, seconds=600)}
+@BOTH
+def test_ten_minutes_have_every_kind_of_fault(lanes: Lanes) -> None:
+    kinds = {step.kind for seed in range(3) for step in schedule(seed, seconds=600, lanes=lanes)}
 
-    assert kinds >= {choice.kind for choice in (*FEED, *PROCESS, *REDIS)}
+    assert kinds >= {choice.kind for choices in lanes.values() for choice in choices}
     assert kinds >= {"open_burst", "lunch", "close"}
 
 
@@ -88,16 +91,20 @@ def test_the_last_line_is_one_json_object_with_everything_in_it() -> None:
     assert found["declared_s"]["reset"] > 0
 
 
-def test_the_matrix_replaces_what_stands_between_its_markers_and_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mine", "other"), [(PROCESSES, CLUSTER), (CLUSTER, PROCESSES)])
+def test_a_matrix_replaces_what_stands_between_its_markers_and_nothing_else(
+    tmp_path: Path, mine: Block, other: Block
+) -> None:
     document = tmp_path / "reliability.md"
-    document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    before, after = f"before\n{other[0]}\nkept\n{other[1]}\n{mine[0]}\n", f"\n{mine[1]}\nafter\n"
+    document.write_text(f"{before}old{after}")
 
-    write_matrix(document, a_summary(7))
+    write_matrix(document, a_summary(7), block=mine)
 
     text = document.read_text()
     assert "old" not in text
-    assert text.startswith(f"before\n{BEGIN}\n")
-    assert text.endswith(f"{END}\nafter\n")
+    assert text.startswith(before)
+    assert text.endswith(after)
     assert "| reset | 1 |" in text
 
 
@@ -106,7 +113,7 @@ def test_a_document_without_markers_is_refused(tmp_path: Path) -> None:
     document.write_text("nothing")
 
     with pytest.raises(ValueError, match="no markers"):
-        write_matrix(document, a_summary(7))
+        write_matrix(document, a_summary(7), block=PROCESSES)
 
 
 def samples(*, seconds: int, mib_per_hour: float, leap_at_s: int = -1) -> list[tuple[int, int]]:

@@ -260,6 +260,15 @@ def test_what_the_blind_subscriber_missed_is_not_held_against_the_shard() -> Non
     assert check(replace(history, gaps=(), blind=(Interval(0, history.end_ns),)), BOUNDS) == []
 
 
+def test_a_record_need_not_move_while_its_account_owns_nothing() -> None:
+    standing = a_record_that_nobody_keeps(clean_history(1), random.Random(1))
+    nobody = [violation for violation in check(standing, BOUNDS) if violation.promise is Property.OWNERSHIP]
+    unowned = tuple(replace(one, owns=False) for one in standing.records)
+
+    assert nobody
+    assert check(replace(standing, gaps=clean_history(1).gaps, records=unowned), BOUNDS) == []
+
+
 def starving(kept_ns: int) -> History:
     """An outage without a record, in which the processes had a CPU for so long."""
     history = clean_history(2)

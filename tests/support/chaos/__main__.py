@@ -1,6 +1,6 @@
-"""``python -m tests.support.chaos``: one run, its last line one JSON object; exit code 1 when a promise was broken.
+"""``python -m tests.support.chaos [cluster]``: one run, its last line one JSON object; exit code 1: a broken promise.
 
-Environment: ``CHAOS_SECONDS`` (600), ``CHAOS_SEED`` (drawn and printed).
+Environment: ``CHAOS_SECONDS`` (600), ``CHAOS_SEED`` (drawn and printed). The logs of a broken run are kept.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ import json
 import math
 import os
 import secrets
+import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.support.chaos.report import write_matrix
+from tests.support.chaos.cluster import chaos_on_cluster
+from tests.support.chaos.report import CLUSTER, PROCESSES, write_matrix
 from tests.support.chaos.run import chaos
 
 SECONDS = 600.0
@@ -35,17 +37,29 @@ def wanted(environment: Mapping[str, str]) -> tuple[float, int]:
     return length, chosen
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run, judge, write the matrix, print the object."""
+    match list(arguments):
+        case []:
+            run, block = chaos, PROCESSES
+        case ["cluster"]:
+            run, block = chaos_on_cluster, CLUSTER
+        case _:
+            print("usage: python -m tests.support.chaos [cluster]", file=sys.stderr)
+            return 2
     seconds, seed = wanted(os.environ)
     print(f"CHAOS_SEED={seed} CHAOS_SECONDS={seconds:g}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        summary = chaos(Path(folder), seed=seed, seconds=seconds, say=lambda text: print(text, flush=True))
-    if summary["ok"] and seconds >= WRITTEN_FROM_S:
-        write_matrix(DOCUMENT, summary)
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    summary = run(folder, seed=seed, seconds=seconds, say=lambda text: print(text, flush=True))
+    if not summary["ok"]:
+        print(f"logs are kept in {folder}")
+    else:
+        shutil.rmtree(folder)
+        if seconds >= WRITTEN_FROM_S:
+            write_matrix(DOCUMENT, summary, block=block)
     print(json.dumps(summary), flush=True)
     return 0 if summary["ok"] else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

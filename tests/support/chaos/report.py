@@ -8,16 +8,22 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Final
 
 from tests.support.delivery.check import Judgement
 from tests.support.delivery.history import SECOND_NS, Bounds, History
 from tests.support.delivery.measure import Measured, middle, worst
 
-BEGIN, END = "<!-- fault matrix: written by make chaos -->", "<!-- end of the fault matrix -->"
+Block = tuple[str, str]  # the lines between which a matrix is written
+PROCESSES: Final[Block] = ("<!-- fault matrix: written by make chaos -->", "<!-- end of the fault matrix -->")
+CLUSTER: Final[Block] = (
+    "<!-- fault matrix of a cluster: written by make chaos-cluster -->",
+    "<!-- end of the fault matrix of a cluster -->",
+)
 SETTLED_S, JUDGED_S = 90.0, 180.0  # a process's memory is judged from its 90th second on, if it lived for three minutes
 GROWTH_MAX = 0.10  # of its memory, per hour
 MIB = 1 << 20
+Samples = Sequence[tuple[int, int]]  # (monotonic ns, resident bytes)
 COLUMNS = (
     "median_detection_s", "worst_detection_s", "median_recovery_s", "worst_recovery_s", "worst_behind_s", "declared_s",
 )  # fmt: skip
@@ -38,7 +44,7 @@ class Memory:
         return self.mib_per_hour <= GROWTH_MAX * self.mib
 
 
-def memory_of(pod: str, samples: Sequence[tuple[int, int]]) -> Memory | None:
+def memory_of(pod: str, samples: Samples) -> Memory | None:
     """The growth of one process by Theil and Sen, which no single leap can move; `None`: it lived too short."""
     if not samples:
         return None
@@ -151,14 +157,15 @@ def matrix(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write_matrix(document: Path, summary: Mapping[str, Any]) -> None:
+def write_matrix(document: Path, summary: Mapping[str, Any], *, block: Block) -> None:
     """Put the table between its markers."""
+    begin, end = block
     text = document.read_text()
-    head, found, rest = text.partition(BEGIN)
-    _, ended, tail = rest.partition(END)
+    head, found, rest = text.partition(begin)
+    _, ended, tail = rest.partition(end)
     if not (found and ended):
         raise ValueError(f"{document}: no markers for the fault matrix")
-    document.write_text(f"{head}{BEGIN}\n\n{matrix(summary)}\n\n{END}{tail}")
+    document.write_text(f"{head}{begin}\n\n{matrix(summary)}\n\n{end}{tail}")
 
 
 def _rounded(value: float | None) -> float | None:

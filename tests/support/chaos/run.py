@@ -1,16 +1,17 @@
-"""One chaos run at component level: two accounts, three pods, real Redis, one judge."""
+"""One chaos run: at component level two accounts, three pods, real Redis; at every level the same judge and report."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.support.chaos.drive import Driver
-from tests.support.chaos.report import memory_of, summary_of
+from tests.support.chaos.hands import hands_on_processes
+from tests.support.chaos.report import Samples, memory_of, summary_of
 from tests.support.chaos.schedule import schedule
-from tests.support.delivery.check import judge, summary
-from tests.support.delivery.history import SECOND_NS, History, Property, Violation
+from tests.support.delivery.check import Judgement, judge, summary
+from tests.support.delivery.history import SECOND_NS, Bounds, History, Property, Violation
 from tests.support.delivery.measure import measure
 from tests.support.delivery.world import delivery_world
 
@@ -26,31 +27,48 @@ def chaos(folder: Path, *, seed: int, seconds: float, say: Callable[[str], None]
     with delivery_world(folder, accounts=ACCOUNTS, seed=seed, ticks_per_second=TICKS_PER_SECOND) as world:
         world.begin()
         say(f"bounds: {world.bounds}")
-        driver = Driver(world, steps)
+        driver = Driver(hands_on_processes(world), steps)
         driver.run(say=say)
         history = world.finish()
-        memory = [found for pod in world.pods if (found := memory_of(pod.name, pod.memory)) is not None]
-    judged = judge(history, world.bounds)
-    if judged.violations or judged.excused:
-        say(summary(judged.violations, most=0) + f"\n{judged.outcome}; only excused: {len(judged.excused)}")
-        for fault in sorted(history.faults, key=lambda one: one.start_ns):
-            start_s, end_s = ((at_ns - history.start_ns) / 1e9 for at_ns in (fault.start_ns, fault.end_ns))
-            say(f"  {start_s:7.2f} to {end_s:7.2f} s  {fault.kind} {fault.shard or ''}")
-        for violation in [*some_of_each(judged.violations), *some_of_each(judged.excused)]:
-            share = waiting_share(history, violation.at_ns)
-            say(
-                f"  at {(violation.at_ns - history.start_ns) / 1e9:7.2f} s  {violation.promise}: {violation.text}"
-                f" (waited for a CPU: {share:.0%})"
-            )
+        memory = {pod.name: pod.memory for pod in world.pods}
+    return judged(history, world.bounds, seed=seed, memory=memory, skipped=len(driver.skipped), say=say)
+
+
+def judged(
+    history: History,
+    bounds: Bounds,
+    *,
+    seed: int,
+    memory: Mapping[str, Samples],
+    skipped: int,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """The judge's word on a run, told by `say`, and its numbers."""
+    judgement = judge(history, bounds)
+    if judgement.violations or judgement.excused:
+        _tell(history, judgement, say)
     return summary_of(
         history,
         seed=seed,
-        bounds=world.bounds,
-        judged=judged,
-        measured=measure(history, world.bounds),
-        memory=memory,
-        skipped=len(driver.skipped),
+        bounds=bounds,
+        judged=judgement,
+        measured=[one for one in measure(history, bounds) if one.fault.start_ns >= history.start_ns],
+        memory=[found for pod, samples in memory.items() if (found := memory_of(pod, samples)) is not None],
+        skipped=skipped,
     )
+
+
+def _tell(history: History, judgement: Judgement, say: Callable[[str], None]) -> None:
+    say(summary(judgement.violations, most=0) + f"\n{judgement.outcome}; only excused: {len(judgement.excused)}")
+    for fault in sorted(history.faults, key=lambda one: one.start_ns):
+        start_s, end_s = ((at_ns - history.start_ns) / 1e9 for at_ns in (fault.start_ns, fault.end_ns))
+        say(f"  {start_s:7.2f} to {end_s:7.2f} s  {fault.kind} {fault.shard or ''}")
+    for violation in [*some_of_each(judgement.violations), *some_of_each(judgement.excused)]:
+        share = waiting_share(history, violation.at_ns)
+        say(
+            f"  at {(violation.at_ns - history.start_ns) / 1e9:7.2f} s  {violation.promise}: {violation.text}"
+            f" (waited for a CPU: {share:.0%})"
+        )
 
 
 def some_of_each(violations: Sequence[Violation]) -> list[Violation]:

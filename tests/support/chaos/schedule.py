@@ -3,6 +3,8 @@
 A *day* is compressed into `DAY_S` seconds: a burst at the open, trading, a lunch without changes, trading, a close
 with the morning's change of token after it. Faults come in *lanes*, one for each thing that can break; a lane is one
 fault after another with a rest between, and lanes know nothing of each other, so faults overlap as they like.
+
+Processes of one machine and pods of a cluster are hurt alike, but not in the same ways: `LANES` and `CLUSTER_LANES`.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ class Lane(StrEnum):
     FEED_2 = "feed acc2"
     PROCESS = "process"
     REDIS = "redis"
+    CONTROL = "control plane"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +73,27 @@ REDIS: Final = (
     Choice("redis_clients_killed", 1),
     Choice("redis_slow", 1.5, (2.0, 6.0)),
 )
-LANES: Final = {Lane.FEED_1: FEED, Lane.FEED_2: FEED, Lane.PROCESS: PROCESS, Lane.REDIS: REDIS}
+PODS: Final = (
+    Choice("sigkill", 2),
+    Choice("sigstop", 1, (10.0, 10.0)),
+    Choice("pod_deleted", 1),
+    Choice("pod_deleted_by_force", 1.5),
+    Choice("evicted", 1),
+    Choice("rolled_out", 1),
+)
+REDIS_POD: Final = tuple(one for one in REDIS if one.kind != "redis_restarted")  # a trial's Redis keeps nothing
+CONTROL: Final = (
+    Choice("operator_deleted", 1),
+    Choice("drained", 1.5, (8.0, 15.0)),
+    Choice("subscribed_more", 1.5, (4.0, 8.0)),
+)
+Lanes = Mapping[Lane, Sequence[Choice]]
+LANES: Final[Lanes] = {Lane.FEED_1: FEED, Lane.FEED_2: FEED, Lane.PROCESS: PROCESS, Lane.REDIS: REDIS}
+CLUSTER_LANES: Final[Lanes] = {
+    Lane.FEED_1: FEED, Lane.FEED_2: FEED, Lane.PROCESS: PODS, Lane.REDIS: REDIS_POD, Lane.CONTROL: CONTROL,
+}  # fmt: skip
 # A lane's usual rest is multiplied by this: a killed pod's replacement takes its time to warm up.
-SLOWER: Final = {Lane.PROCESS: 1.6, Lane.REDIS: 1.6}
+SLOWER: Final = {Lane.PROCESS: 1.6, Lane.REDIS: 1.6, Lane.CONTROL: 2.4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +107,10 @@ class Step:
     fields: tuple[tuple[str, Any], ...] = ()
 
 
-def schedule(seed: int, *, seconds: float) -> tuple[Step, ...]:
+def schedule(seed: int, *, seconds: float, lanes: Lanes = LANES) -> tuple[Step, ...]:
     """Everything that is to happen in a run of so many seconds, in order of time."""
     steps = [*_days(seconds)]
-    for lane, choices in LANES.items():
+    for lane, choices in lanes.items():
         steps += _lane(random.Random(f"{seed}/{lane}"), lane, choices, until_s=seconds - CALM_S)
     return tuple(sorted(steps, key=lambda step: (step.at_s, step.lane)))
 

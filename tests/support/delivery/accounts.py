@@ -32,7 +32,7 @@ def _against_the_sender(history: History, last: Mapping[str, Books]) -> Iterator
     sent: Counter[str] = Counter()
     for entry in history.sent:
         if entry.socket != MARKET and entry.socket in history.sockets:
-            sent[history.sockets[entry.socket]] += channels.get(entry.token, 0)
+            sent[history.sockets[entry.socket]] += channels.get(entry.token, 1)  # others than the run's have one
     received: Counter[str] = Counter()
     complete: dict[str, bool] = defaultdict(lambda: True)
     for books in last.values():

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
 
 import redis
 
-from tests.support.cluster_client import CommandError, eventually
+from tests.support.cluster_client import eventually
 from tests.support.cluster_pool import SYMBOLS, Pool
 from tests.support.delivery import bounds as times
 from tests.support.delivery.history import Books, Bounds, Fault, History, Instrument, Target
-from tests.support.delivery.ledgers import STARTED, books_of_samples, samples_of
+from tests.support.delivery.ledgers import books_of_samples
+from tests.support.delivery.pods import Pods, Run
 from tests.support.delivery.recorder import Recorder
 from tests.support.delivery.starving import waits_in_pods
 from tests.support.require import unavailable
@@ -28,8 +29,6 @@ from ticker_crds.names import fence_member
 SUBSCRIPTION = "prices"
 CHANNEL = f"ticker:{SUBSCRIPTION}"
 RESENT_S, COMPLETE_S = 60.0, 60.0
-
-Run = tuple[str, int]  # of a container: the pod's uid, and when the process started
 
 
 @dataclass
@@ -40,25 +39,26 @@ class PoolLedgers:
     message says its name.
     """
 
-    pool: Pool
+    pods: Pods
     _opening: dict[Run, Counter[str]] = field(default_factory=dict)
     _names: dict[Run, str] = field(default_factory=dict)
 
     def open(self) -> None:
         """What the ledgers say now is before the recording."""
-        self._opening = {run: samples for _, run, samples in self._read()}
+        self._opening = {answer.run: answer.samples for answer in self.pods.look()}
 
     def in_flight(self) -> int:
         """Rows that are neither published nor given up."""
-        return sum(samples["in_flight"] for _, _, samples in self._read())
+        return sum(answer.samples["in_flight"] for answer in self.pods.look())
 
     def books(self, heard: Sequence[str], *, final: bool) -> Iterator[Books]:
         """The books of every process that was heard; `heard` are the names in messages, oldest first."""
-        for account, run, samples in self._read():
-            process = self._name(run, heard)
+        for answer in self.pods.look():
+            process = self._name(answer.run, heard)
             if process:
-                samples.subtract(self._opening.get(run, Counter()))
-                yield books_of_samples(samples, shard=self._shard(account), process=process, final=final)
+                answer.samples.subtract(self._opening.get(answer.run, Counter()))
+                shard = fence_member(self.pods.client.namespace, answer.account)
+                yield books_of_samples(answer.samples, shard=shard, process=process, final=final)
 
     def _name(self, run: Run, heard: Sequence[str]) -> str:
         if run not in self._names:
@@ -68,27 +68,13 @@ class PoolLedgers:
                 self._names[run] = name
         return self._names.get(run, "")
 
-    def _shard(self, account: str) -> str:
-        return fence_member(self.pool.client.namespace, account)
-
-    def _read(self) -> Iterator[tuple[str, Run, Counter[str]]]:
-        """(account, run, its numbers) of every shard's pod that answers."""
-        client = self.pool.client
-        for account in self.pool.accounts():
-            for pod in client.items("pods", "-l", f"tickershard.io/account={account}"):
-                path = f"/api/v1/namespaces/{client.namespace}/pods/{pod['metadata']['name']}:8080/proxy/metrics"
-                try:
-                    samples = samples_of(client.kubectl("get", "--raw", path))
-                except CommandError:
-                    continue  # starting, or on its way out
-                yield account, (pod["metadata"]["uid"], samples[STARTED]), samples
-
 
 @dataclass
 class PoolDelivery:
     """A pool under the checker."""
 
     pool: Pool
+    pods: Pods
     recorder: Recorder
     bounds: Bounds
 
@@ -113,14 +99,15 @@ class PoolDelivery:
         assert self.pool.simulator.pause(finish=True, timeout_ms=30_000)
         try:
             history = self.recorder.finish(self.bounds, within_s=COMPLETE_S)
-            return replace(history, given=tuple(one for one in history.given if one.at_ns >= history.start_ns))
+            given = tuple(one for one in history.given if one.at_ns >= history.start_ns)
+            return replace(history, given=given, signs=tuple(self.pods.signs()))
         finally:
             self.pool.simulator.resume()
 
 
 @contextmanager
-def recording_pool(pool: Pool) -> Iterator[PoolDelivery]:
-    """Record a pool that streams, from its first complete resubscription on.
+def recording_pool(pool: Pool, *, logs: Path | None = None) -> Iterator[PoolDelivery]:
+    """Record a pool that streams, from its first complete resubscription on; its logs too, where a folder is given.
 
     The recording begins in the middle of a day. While the market stands still and nothing is on its way, tape and
     subscriber start and every ledger is read: what it says later is counted from there. Then both sockets are closed
@@ -129,15 +116,17 @@ def recording_pool(pool: Pool) -> Iterator[PoolDelivery]:
     if pool.cluster.own is None:
         unavailable("somebody else's cluster: its clock is not ours")
     accounts = pool.accounts()
-    ledgers = PoolLedgers(pool)
+    pods = Pods(pool.client, logs)
+    ledgers = PoolLedgers(pods)
     recorder = Recorder(
         control=pool.simulator,
-        connect=_connector(pool.redis),
+        connect=connector(pool.redis),
         channels=[CHANNEL],
         shards=[fence_member(pool.client.namespace, account) for account in accounts],
         instruments=_instruments(pool, accounts),
         books_of=lambda final: ledgers.books([told.process for told in recorder.listener.told], final=final),
         waits=waits_in_pods(lambda: recorder.listener.thread),
+        owners=lambda channel: {fence_member(pool.client.namespace, account) for account in pods.owners(channel)},
     )
     assert pool.simulator.pause(finish=True, timeout_ms=30_000)
     eventually(ledgers.in_flight, until=lambda rows: rows == 0, timeout_s=RESENT_S, what="nothing is on its way")
@@ -155,12 +144,14 @@ def recording_pool(pool: Pool) -> Iterator[PoolDelivery]:
         pool.await_streaming(accounts, len(SYMBOLS))
         time.sleep(times.from_settings().fresh_ns / 1e9)  # what the closed sockets left behind has been made good
         recorder.begin()
-        yield PoolDelivery(pool, recorder, times.from_settings())
+        yield PoolDelivery(pool, pods, recorder, times.from_settings())
     finally:
         recorder.stop()
+        pods.close()
 
 
-def _connector(known: redis.Redis) -> Any:
+def connector(known: redis.Redis) -> Callable[..., redis.Redis]:
+    """Makes clients of the same server."""
     kept = known.connection_pool.connection_kwargs
     address = {name: kept[name] for name in ("host", "port", "password")}
     return lambda **options: redis.Redis(**address, **options)

@@ -114,7 +114,7 @@ class Starved:
 
 @dataclass(frozen=True, slots=True)
 class RecordSeen:
-    """One look at a fence record; a missing one has epoch 0."""
+    """One look at a fence record; a missing one has epoch 0, one whose account owns nothing there need not move."""
 
     at_ns: int
     channel: str
@@ -122,6 +122,7 @@ class RecordSeen:
     epoch: int
     holder: str
     n: int
+    owns: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,7 @@ class Target(StrEnum):
     PROCESS = "process"
     REDIS = "redis"
     MARKET = "market"
+    CONTROL = "control plane"
 
 
 @dataclass(frozen=True, slots=True)

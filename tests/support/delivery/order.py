@@ -85,14 +85,14 @@ def check_someone_owns(history: History, bounds: Bounds) -> Iterator[Violation]:
 
 
 def _standstills(records: list[RecordSeen]) -> Iterator[Interval]:
-    """From the first to the last look at an unchanged record: the least time that nobody called."""
+    """From the first to the last look at an unchanged record that is owed: the least time that nobody called."""
     first = last = None
     for seen in records:
-        if first is not None and last is not None and (first.epoch, first.n) == (seen.epoch, seen.n):
+        if first is not None and last is not None and seen.owns and (first.epoch, first.n) == (seen.epoch, seen.n):
             last = seen
             continue
         if first is not None and last is not None:
             yield Interval(first.at_ns, last.at_ns)
-        first = last = seen
+        first = last = seen if seen.owns else None
     if first is not None and last is not None:
         yield Interval(first.at_ns, last.at_ns)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import redis
@@ -61,6 +61,8 @@ class Recorder:
         Looks at every ledger that can be looked at; the argument says whether this is the last look.
     waits
         Of the processes on the path.
+    owners
+        Which of the shards own something in a channel at the moment.
     """
 
     control: Control
@@ -70,6 +72,7 @@ class Recorder:
     instruments: Sequence[Instrument]
     books_of: BooksOf
     waits: CpuWaits
+    owners: Callable[[str], Container[str]]
     faults: list[Fault] = field(default_factory=list)
     placements: list[Placement] = field(default_factory=list)
     start_ns: int = 0
@@ -188,8 +191,8 @@ class Recorder:
             answers = pipe.execute()
             now_ns = time.monotonic_ns()
             for (channel, shard), (epoch, holder, n) in zip(pairs, answers, strict=True):
-                seen = RecordSeen(now_ns, channel, shard, int(epoch or 0), (holder or b"").decode(), int(n or 0))
-                self._records.append(seen)
+                who, owns = (holder or b"").decode(), shard in self.owners(channel)
+                self._records.append(RecordSeen(now_ns, channel, shard, int(epoch or 0), who, int(n or 0), owns=owns))
 
     def _look_at_hashes(self) -> None:
         with contextlib.suppress(*_AWAY), self.connect(socket_timeout=REDIS_TIMEOUT_S) as client:

@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,11 @@ import redis
 
 from tests.support.delivery import bounds as times
 from tests.support.delivery.history import Books, Bounds, Fault, History, Instrument, Sign, Target
+from tests.support.delivery.hurting import FeedFaults, RedisFaults
 from tests.support.delivery.ledgers import RESIDENT, books_of_last_line, books_of_samples, samples_of
-from tests.support.delivery.listening import wall_ns, wall_offset_ns
+from tests.support.delivery.listening import wall_offset_ns
 from tests.support.delivery.recorder import Recorder
+from tests.support.delivery.signs import signs_of
 from tests.support.delivery.starving import CpuWaits
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.shard import (
@@ -38,7 +39,7 @@ from tests.support.shard import (
     listed_instruments,
     start_shard,
 )
-from tests.support.simulator import SimulatorProcess, simulator
+from tests.support.simulator import Control, SimulatorProcess, simulator
 from ticker_client.keys import fence_key
 from ticker_crds import AssignmentTable
 
@@ -48,10 +49,6 @@ SHARES, OPTIONS = 12, 18  # of each account: below the hundred that a gap record
 DEADLINE_S = 60.0
 START_S = 120.0  # a fresh checkout compiles its kernels first
 NO_DRAIN_DEADLINE_S = 60
-RATE_LIMITED = 429
-SLOW_S = 0.2
-SECOND_NS = 1_000_000_000
-NOTICED = ("socket closed", "no socket", "Redis cannot be used", "channels held changed", "credentials", "task")
 
 
 @dataclass
@@ -95,7 +92,7 @@ class Account:
 
 
 @dataclass
-class World:
+class World(FeedFaults, RedisFaults):
     """Everything that runs, and how to hurt it."""
 
     path: Path
@@ -110,13 +107,28 @@ class World:
     def __post_init__(self) -> None:
         self.recorder = Recorder(
             control=self.sim.control,
-            connect=lambda **options: redis.Redis.from_url(self.redis.url, **options),
+            connect=self.redis_client,
             channels=CHANNELS,
             shards=[account.shard for account in self.accounts.values()],
             instruments=self.instruments,
             books_of=self._books,
             waits=CpuWaits(in_series=self._path, beside=lambda: [str(pod.shard.process.pid) for pod in self.pods]),
+            owners=lambda _: {account.shard for account in self.accounts.values()},
         )
+
+    @property
+    def control(self) -> Control:
+        return self.sim.control
+
+    def api_key(self, account: str) -> str:
+        return self.accounts[account].key
+
+    def signal_redis(self, which: signal.Signals) -> None:
+        assert self.redis.process is not None
+        self.redis.process.send_signal(which)
+
+    def redis_client(self, **options: Any) -> redis.Redis:
+        return redis.Redis.from_url(self.redis.url, **options)
 
     # -- life
 
@@ -181,7 +193,7 @@ class World:
     def holder(self, account: str) -> Pod | None:
         """The living pod that holds every channel of an account; `None` while that is nobody."""
         try:
-            with redis.Redis.from_url(self.redis.url, socket_timeout=1.0) as client:
+            with self.redis_client(socket_timeout=1.0) as client:
                 found = {
                     bytes(client.hget(fence_key(channel, member=self.accounts[account].shard), "holder") or b"")  # type: ignore[arg-type]
                     for channel in CHANNELS
@@ -209,10 +221,7 @@ class World:
         """What the processes logged about trouble, in order of time."""
         offset_ns = wall_offset_ns()
         found = [
-            Sign(wall_ns(datetime.fromisoformat(line["time"])) - offset_ns, pod.name, line["message"])
-            for pod in self.pods
-            for line in pod.shard.lines()
-            if "time" in line and (line["level"] in ("warning", "error") or line["message"].startswith(NOTICED))
+            sign for pod in self.pods for sign in signs_of(pod.shard.lines(), process=pod.name, offset_ns=offset_ns)
         ]
         yield from sorted(found, key=lambda sign: sign.at_ns)
 
@@ -261,46 +270,6 @@ class World:
             Fault(kind, target, start_ns, time.monotonic_ns(), recover_ns, shard, loses_data=loses_data)
         )
 
-    def feed_fault(self, kind: str, *, account: str, for_s: float = 0.0, noticed_ns: int = 0, **fields: Any) -> None:
-        """A fault of the simulator's for one key, for some time; returns when it is over."""
-        start_ns = time.monotonic_ns()
-        fault = self.sim.control.fault(kind, api_key=self.accounts[account].key, **fields)
-        if for_s:
-            time.sleep(for_s)
-            self.sim.control.heal(fault)
-        self.note(kind, Target.FEED, start_ns, recover_ns=times.RECONNECT_NS + noticed_ns, account=account)
-
-    def refuse_feed(self, *, account: str, for_s: float, status: int = 502) -> None:
-        """The socket is closed, and new ones are refused for some time."""
-        recover_ns = times.RATE_LIMITED_NS if status == RATE_LIMITED else times.REFUSED_NS
-        what = f"refused with {status}"
-        self._turn_away(what, "refuse_upgrade", account=account, for_s=for_s, recover_ns=recover_ns, status=status)
-
-    def accept_then_drop(self, *, account: str, for_s: float, **fields: Any) -> None:
-        """The socket is closed, and new ones are let in and lost again for some time."""
-        recover_ns = times.REFUSED_NS
-        what = "accept_then_drop"
-        self._turn_away(what, what, account=account, for_s=for_s, recover_ns=recover_ns, **fields)
-
-    def _turn_away(self, what: str, fault: str, *, account: str, for_s: float, recover_ns: int, **fields: Any) -> None:
-        start_ns = time.monotonic_ns()
-        key = self.accounts[account].key
-        refusing = self.sim.control.fault(fault, api_key=key, **fields)
-        self.sim.control.fault("drop", api_key=key)
-        time.sleep(for_s)
-        self.sim.control.heal(refusing)
-        self.note(what, Target.FEED, start_ns, recover_ns=recover_ns, account=account)
-
-    def lose_token(self, *, account: str, for_s: float) -> None:
-        """The token is revoked and the socket closed; after a while every pod is given a new one."""
-        start_ns = time.monotonic_ns()
-        owner = self.accounts[account]
-        self.sim.control.revoke(owner.key)
-        self.sim.control.fault("drop", api_key=owner.key)
-        time.sleep(for_s)
-        self.rotate_token(account)
-        self.note("token dead", Target.FEED, start_ns, recover_ns=times.NEW_TOKEN_NS, account=account)
-
     def rotate_token(self, account: str) -> None:
         """What happens every morning: another token, in every pod's folder."""
         owner = self.accounts[account]
@@ -341,37 +310,6 @@ class World:
             self.wait_until(lambda: self.holder(account) not in (None, holder), "somebody took over")
         holder.shard.process.send_signal(signal.SIGCONT)
         self.note("sigstop", Target.PROCESS, start_ns, recover_ns=times.TAKE_OVER_NS, account=account)
-
-    def pause_redis(self, *, for_s: float) -> None:
-        """A black hole: connections stay, nothing answers."""
-        start_ns = time.monotonic_ns()
-        process = self.redis.process
-        assert process is not None
-        process.send_signal(signal.SIGSTOP)
-        time.sleep(for_s)
-        process.send_signal(signal.SIGCONT)
-        self.note("redis paused", Target.REDIS, start_ns, recover_ns=times.REDIS_BACK_NS)
-
-    def slow_redis(self, *, for_s: float) -> None:
-        """It answers, but hardly ever sooner than after `SLOW_S`: stopped so long, running for a moment, and again."""
-        start_ns = time.monotonic_ns()
-        process = self.redis.process
-        assert process is not None
-        while time.monotonic_ns() - start_ns < for_s * SECOND_NS:
-            process.send_signal(signal.SIGSTOP)
-            time.sleep(SLOW_S)
-            process.send_signal(signal.SIGCONT)
-            time.sleep(SLOW_S / 10)
-        self.note("redis slow", Target.REDIS, start_ns, recover_ns=times.REDIS_BACK_NS)
-
-    def configure_redis(self, kind: str, *, for_s: float, set_: tuple[str, ...], back: tuple[str, ...]) -> None:
-        """A server that answers with errors for some time: two of its own commands, there and back."""
-        start_ns = time.monotonic_ns()
-        with redis.Redis.from_url(self.redis.url, socket_timeout=5.0) as client:
-            client.execute_command(*set_)  # type: ignore[no-untyped-call]
-            time.sleep(for_s)
-            client.execute_command(*back)  # type: ignore[no-untyped-call]
-        self.note(kind, Target.REDIS, start_ns, recover_ns=times.REDIS_BACK_NS)
 
     def restart_redis(self, *, down_s: float, empty: bool) -> None:
         """SIGKILL, and back after a while, with what it had or with nothing."""

@@ -1,0 +1,30 @@
+"""A bounded part of `make chaos-cluster`: a minute of faults from a fixed seed; the full run is a target of its own.
+
+The pool's market hours are *never*, so a socket that is merely mute is nobody's business here.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.chaos.cluster import chaos_in_pool
+from tests.support.chaos.schedule import CLUSTER_LANES, Lane
+from tests.support.cluster_pool import TEST_S, Pool
+
+SECONDS = 60.0
+LONG = ("mute", "refuse_429", "token_dead")  # noticed by market hours, or by waiting for half a minute
+LANES = {lane: [one for one in choices if one.kind not in LONG] for lane, choices in CLUSTER_LANES.items()}
+
+
+@pytest.mark.timeout(TEST_S)
+def test_a_minute_of_chaos_breaks_no_promise(streaming: Pool, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    summary = chaos_in_pool(streaming, tmp_path, seed=5, seconds=SECONDS, say=said.append, lanes=LANES)
+
+    assert summary["ok"], "\n".join([*said, json.dumps(summary)])
+    assert sum(summary["faults"].values()) >= len(Lane)
+    assert summary["ledger"]["received"] > 0
