@@ -1,7 +1,4 @@
-"""A bounded part of `make chaos-cluster`: a minute of faults from a fixed seed; the full run is a target of its own.
-
-The pool's market hours are *never*, so a socket that is merely mute is nobody's business here.
-"""
+"""A bounded part of `make chaos-cluster`: a minute of faults from a fixed seed; the full run is a target of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from tests.support.chaos.schedule import CLUSTER_LANES, Lane
 from tests.support.cluster_pool import TEST_S, Pool
 
 SECONDS = 60.0
-LONG = ("mute", "refuse_429", "token_dead")  # noticed by market hours, or by waiting for half a minute
+LONG = ("refuse_429", "token_dead")  # each costs up to half a minute
 LANES = {lane: [one for one in choices if one.kind not in LONG] for lane, choices in CLUSTER_LANES.items()}
 
 

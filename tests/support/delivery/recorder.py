@@ -79,6 +79,7 @@ class Recorder:
     _sent: list[Sent] = field(default_factory=list)
     _records: list[RecordSeen] = field(default_factory=list)
     _stored: list[Stored] = field(default_factory=list)
+    _stored_gaps: set[GapTold] = field(default_factory=set)
     _books: list[Books] = field(default_factory=list)
     _tape_read: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -103,6 +104,7 @@ class Recorder:
             (TAPE_S, self.read_tape),
             (RECORDS_S, self._look_at_records),
             (STORED_S, self._look_at_hashes),
+            (STORED_S, self._look_at_gaps),
             (BOOKS_S, self._look_at_books),
             (WAITS_S, self.waits.look),
         ):
@@ -131,6 +133,7 @@ class Recorder:
         time.sleep(bounds.beat_ns / 1e9)
         self._look_at_books(final=True)
         self._look_at_hashes()
+        self._look_at_gaps()
         self._look_at_records()
         history = self.history(end_ns=time.monotonic_ns())
         self.stop()
@@ -152,7 +155,7 @@ class Recorder:
             told=tuple(listener.told),
             given=tuple(listener.given),
             stored=tuple(self._stored),
-            gaps=tuple({*listener.gaps, *self._stored_gaps()}),
+            gaps=tuple({*listener.gaps, *self._stored_gaps}),
             blind=tuple(listener.blind),
             starved=tuple(self.waits.found),
             records=tuple(self._records),
@@ -210,15 +213,14 @@ class Recorder:
     def _look_at_books(self, *, final: bool = False) -> None:
         self._books += self.books_of(final)
 
-    def _stored_gaps(self) -> list[GapTold]:
-        found: list[GapTold] = []
+    def _look_at_gaps(self) -> None:
+        """The streams: Redis may lose them later, and the subscriber may have been away when a record came."""
         with contextlib.suppress(*_AWAY), self.connect(socket_timeout=REDIS_TIMEOUT_S) as client:
             for channel in self.channels:
                 for _, fields in client.xrange(gaps_key(channel)):  # type: ignore[union-attr]
                     gap = decode_gap(fields[b"gap"])
                     assert not isinstance(gap, Undecodable), gap
-                    found.append(gap_told(channel, gap, offset_ns=self.listener.offset_ns))
-        return found
+                    self._stored_gaps.add(gap_told(channel, gap, offset_ns=self.listener.offset_ns))
 
     def _behind(self) -> bool:
         """Whether the client or the hash still lacks something."""
