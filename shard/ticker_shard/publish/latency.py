@@ -36,9 +36,10 @@ class Latency:
         """Add rows that were received at `received_ns` (wall clock) and acknowledged now."""
         if not len(received_ns):
             return
-        first = received_ns[0]
-        if not np.count_nonzero(received_ns != first):  # the rows of one frame, as nearly always: one logarithm for all
-            elapsed_ns = max(acknowledged_ns - int(first), FLOOR_NS)
+        # As bytes, for a paced process: array operations that come once a frame find their code cold, 10 µs each.
+        column = received_ns.tobytes()
+        if column[8:] == column[:-8]:  # the rows of one frame, as nearly always: one logarithm for all
+            elapsed_ns = max(acknowledged_ns - int(received_ns[0]), FLOOR_NS)
             self.total_ns += elapsed_ns * len(received_ns)
             self.counts[min(int(math.log(elapsed_ns / FLOOR_NS) / _LOG_RATIO), BUCKETS - 1)] += len(received_ns)
             return

@@ -186,7 +186,6 @@ class NativeEngine:
         if found == room:  # the usual frame: as many rows as declared, and nothing to tell
             return TakenFrame(TickRows(*columns), None, None, {}, {})
         if found == kernels.TOO_CROWDED:
-            counters[:] = 0
             return None
         if found & (kernels.REJECTED | kernels.REPEATED):  # they are told of, so they are not ours any more
             self._verdict = self._turn = _NO_KINDS
@@ -214,7 +213,6 @@ class NativeEngine:
         flagged: dict[RowFlag, int] = {}
         if found & (kernels.ODD_BYTES | kernels.FLAGGED):
             counted = counters.tolist()
-            counters[:] = 0
             flagged = {flag: number for flag, number in zip(_FLAGS, counted[kernels.FLAGS_AT :], strict=True) if number}
             if found & kernels.ODD_BYTES:
                 order = _ZERO_FIRST if counted[kernels.ZERO_LENGTH_FIRST] else _FAULTS

@@ -360,11 +360,13 @@ def take_frame(
     verdict, turn
         For each row: 0 or 1 + the place in `REASONS`; how often its instrument came earlier in the frame.
     counters
-        `COUNTERS` zeros.
+        `COUNTERS`, of this frame afterwards.
     marks, kept
         The state.
     """
     lookup, facts, scratch = instruments
+    for number in range(COUNTERS):
+        counters[number] = 0
     count = walk(frame, declared, rows[0], rows[1], counters)
     most = _find_slots(count, rows[0], rows[2], turn, lookup, scratch)
     if most >= SAME_INSTRUMENT_MAX:
