@@ -141,7 +141,7 @@ class KiteAccountSpec(Part):
         ),
     ] = Field(
         default=1,
-        description="WebSocket connections, 1 to 3. With 1, a roll-out overlaps without a gap; with 2 or 3 the old pod "
+        description="WebSocket connections, 1 to 3. With 1 or 2, a roll-out overlaps without a gap; with 3 the old pod "
         "stops first.",
     )
     instruments_per_socket: Annotated[

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from ticker_shard.publish import fence
 from ticker_shard.publish.fence import Answer, ChannelState, ClaimReason, Record, Request, Trouble, TroubleKind
 from ticker_shard.publish.holes import STALL_BEATS
+from ticker_shard.publish.lanes import channel_of, lane_member, split_lane
 from ticker_shard.publish.limits import MS_NS, TIMING
 
 STALL_MS, TOLD_MS = STALL_BEATS * TIMING.beat_ns // MS_NS, TIMING.beat_ns // MS_NS
@@ -62,8 +63,11 @@ class FenceTwin:
             case fence.Assert():
                 return self._assert(request, record)
             case fence.Owned(channel):
-                owned = self.owners.get(channel, {})
-                return fence.OwnedPage(0, tuple(name for name, owner in owned.items() if owner == self.member))
+                owned, member = self.owners.get(channel_of(channel), {}), self._member(channel)
+                return fence.OwnedPage(0, tuple(name for name, owner in owned.items() if owner == member))
+
+    def _member(self, name: str) -> str:
+        return lane_member(self.member, split_lane(name)[1])
 
     def _call(self, call: fence.Call, record: Record | None) -> Answer:
         if record is None or record.epoch < call.epoch:
@@ -76,14 +80,14 @@ class FenceTwin:
             return fence.Stale(record)
         if call.n in self.refused_numbers:
             return fence.Refused(Trouble(TroubleKind.OUT_OF_MEMORY, "OOM command not allowed"))
-        values = self.last.setdefault(call.channel, {})
-        owners = self.owners.setdefault(call.channel, {})
+        values = self.last.setdefault(channel_of(call.channel), {})
+        owners, member = self.owners.setdefault(channel_of(call.channel), {}), self._member(call.channel)
         values.update(call.rows)
         for name in call.deletes:
-            if owners.get(name, self.member) == self.member:
+            if owners.get(name, member) == member:
                 values.pop(name.encode(), None)
                 owners.pop(name, None)
-        owners.update(dict.fromkeys(call.takes, self.member))
+        owners.update(dict.fromkeys(call.takes, member))
         if call.message:
             self.published.append(call)
         run = self.runs.get(call.channel, record.n + 1)

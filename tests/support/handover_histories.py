@@ -474,8 +474,8 @@ class NoLeavingMark(PublisherCore):
     def __init__(self, **arguments):
         super().__init__(**arguments)
         state = self.handover._state
-        self.handover._state = lambda channel: (
-            ChannelState.ACTIVE if state(channel) is ChannelState.LEAVING else state(channel)
+        self.handover._state = lambda *channel: (
+            ChannelState.ACTIVE if state(*channel) is ChannelState.LEAVING else state(*channel)
         )
 
 

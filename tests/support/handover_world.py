@@ -21,6 +21,7 @@ from ticker_shard.publish import fence
 from ticker_shard.publish.core import PublisherCore
 from ticker_shard.publish.fence import Answer, ClaimReason, Request, Trouble, TroubleKind, Unanswered
 from ticker_shard.publish.handover import Phase
+from ticker_shard.publish.lanes import channel_of
 from ticker_shard.publish.limits import MS_NS, SECOND_NS, TIMING, Timing
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.rows import Word
@@ -268,9 +269,10 @@ class World:
             self.numbers[key] = seq
         for name, row in call.rows:
             value = scaled_price(row)
-            if value < self.kept.get((call.channel, name), 0):
+            channel = channel_of(call.channel)
+            if value < self.kept.get((channel, name), 0):
                 raise ViolationError(f"{call.channel}: {name!r} went back to {value}")
-            self.kept[call.channel, name] = value
+            self.kept[channel, name] = value
 
     def check(self) -> None:
         for pod in self.pods:

@@ -171,15 +171,21 @@ def test_no_secret_and_no_address_of_redis_is_rendered() -> None:
     assert {"name": "redis", "secret": {"secretName": "redis"}} in pod_of(shard)["spec"]["volumes"]
 
 
-def test_one_socket_overlaps_and_more_stop_first() -> None:
-    one, two = rendered(), rendered(an_account("acc1", sockets=2))
+@pytest.mark.parametrize("sockets", [1, 2])
+def test_one_socket_or_two_overlap_and_wait_for_their_successor(sockets: int) -> None:
+    shard = rendered(an_account("acc1", sockets=sockets))
 
-    assert one.deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
-    assert two.deployment["spec"]["strategy"] == {"type": "Recreate"}
-    assert pod_of(one)["spec"]["terminationGracePeriodSeconds"] == 120
-    assert "--drain-deadline-s=90" in container_of(one)["args"]
-    assert "--drain-deadline-s=1" in container_of(two)["args"], "its successor is warm already, or comes after its end"
-    assert pod_of(two)["spec"]["terminationGracePeriodSeconds"] == 31
+    assert shard.deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert pod_of(shard)["spec"]["terminationGracePeriodSeconds"] == 120
+    assert "--drain-deadline-s=90" in container_of(shard)["args"]
+
+
+def test_three_sockets_stop_first_and_at_once() -> None:
+    three = rendered(an_account("acc1", sockets=3))
+
+    assert three.deployment["spec"]["strategy"] == {"type": "Recreate"}
+    assert "--drain-deadline-s=1" in container_of(three)["args"], "its successor comes after its end"
+    assert pod_of(three)["spec"]["terminationGracePeriodSeconds"] == 31
 
 
 def test_the_pod_is_restricted() -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.support.pool import a_shard, an_account
 from ticker_crds import AssignmentTable
 from ticker_operator.desired import Rollout, RolloutDecision, ShardKnobs, render_shard
-from ticker_operator.desired.overlap import RECREATE, SURGE, serving_sockets
+from ticker_operator.desired.overlap import HAND_OVER_S, RECREATE, SURGE, serving_sockets
 from ticker_operator.kube.views import deployment_facts
 from ticker_operator.model import DeploymentFacts, PodsView, PoolSnapshot, ReplicaSetView, RolloutRecord, TableView
 from ticker_operator.reconcile.decide import Policy, decide
@@ -54,7 +54,7 @@ def decided(
 def test_a_change_of_sockets_overlaps_where_both_pods_fit(serving: int, coming: int) -> None:
     strategy, decision = decided(running(serving), sockets=coming)
 
-    fits = serving + coming <= 3
+    fits = serving + coming <= 3 or serving == coming == 2
     if serving != coming:
         assert strategy == (SURGE if fits else RECREATE)
         assert decision.writes_template
@@ -64,7 +64,9 @@ def test_a_change_of_sockets_overlaps_where_both_pods_fit(serving: int, coming: 
         assert not decision.strategy, "it is at rest"
 
 
-@pytest.mark.parametrize(("sockets", "written", "rest"), [(2, SURGE, RECREATE), (1, RECREATE, SURGE)])
+@pytest.mark.parametrize(
+    ("sockets", "written", "rest"), [(3, SURGE, RECREATE), (2, RECREATE, SURGE), (1, RECREATE, SURGE)]
+)
 def test_the_strategy_comes_to_rest_when_no_old_pod_is_left(
     sockets: int, written: dict[str, Any], rest: dict[str, Any]
 ) -> None:
@@ -78,9 +80,19 @@ def test_the_strategy_comes_to_rest_when_no_old_pod_is_left(
 
 
 def test_a_paused_deployment_keeps_its_strategy() -> None:
-    decision = decided(running(2, strategy=SURGE, paused=True), sockets=2)[1]
+    decision = decided(running(3, strategy=SURGE, paused=True), sockets=3)[1]
 
     assert (decision.outcome, decision.strategy) == (Rollout.PAUSED, {})
+
+
+def test_beside_a_pod_that_does_not_wait_for_its_successor_none_of_its_like_starts() -> None:
+    """A template of a release before: two sockets, handed over all at once."""
+    hasty = running(2, knobs=replace(KNOBS, drain_deadline_s=HAND_OVER_S), strategy=RECREATE)
+
+    assert not decided(hasty, sockets=2, knobs=replace(KNOBS, drain_deadline_s=HAND_OVER_S))[1].strategy, "at rest"
+    strategy, decision = decided(hasty, sockets=2)
+    assert (strategy, decision.writes_template) == (RECREATE, True)
+    assert decided(hasty, sockets=1)[0] == SURGE, "three places are enough for both"
 
 
 def test_a_held_release_rests_by_what_runs_not_by_what_waits() -> None:

@@ -237,6 +237,11 @@ def test_zero_gap_says_so_where_there_is_no_spare_socket() -> None:
     assert condition(shard_of(pool), Condition.ZERO_GAP)[:2] == ("True", "Surge")
 
     pool.change_account("acc0", sockets=2)
+    status, reason, message = condition(shard_of(pool), Condition.ZERO_GAP)
+    assert (status, reason) == ("True", "Surge")
+    assert "socket by socket" in message
+
+    pool.change_account("acc0", sockets=3)
     assert condition(shard_of(pool), Condition.ZERO_GAP)[:2] == ("False", "NoSpareSocket")
 
 

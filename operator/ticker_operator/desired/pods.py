@@ -16,7 +16,7 @@ from typing import Any, Final
 from ticker_crds.constants import LABEL_ACCOUNT, LABEL_MANAGED_BY, LABEL_SHARD, MANAGED_BY
 from ticker_operator.desired.hashes import canonical_hash
 from ticker_operator.desired.knobs import ShardKnobs
-from ticker_operator.desired.overlap import overlaps
+from ticker_operator.desired.overlap import HAND_OVER_S, overlaps
 from ticker_operator.model import AccountView
 
 CONTAINER: Final = "shard"
@@ -24,9 +24,6 @@ PORT_NAME: Final = "http"
 PORT: Final = 8080
 REDIS_FOLDER: Final = "/etc/tickershard/redis"
 REDIS_KEY: Final = "url"
-# Where its like finds no place beside it, a pod that goes does not wait for one to start. One that is warm already (it
-# has fewer sockets) takes over within a poll and a claim.
-HAND_OVER_S: Final = 1
 EXIT_S: Final = 30  # after the drain deadline: flush, close with a close frame, exit
 GRACE_DEFAULT_S: Final = 30  # the API's default, which is not rendered
 LIVENESS_GRACE_S: Final = 10  # a hung process must not "drain" for two minutes

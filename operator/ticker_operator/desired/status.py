@@ -241,7 +241,8 @@ def _capacity(account: AccountView, assigned: int, snapshot: PoolSnapshot) -> Fi
 def _zero_gap(account: AccountView) -> Finding:
     kind = Condition.ZERO_GAP
     if overlaps(account.sockets, account.sockets):
-        return _finding(kind, True, Reason.SURGE, "in a roll-out the new pod streams before the old one stops")
+        how = "" if account.sockets == 1 else ", socket by socket through the broker's third place"
+        return _finding(kind, True, Reason.SURGE, f"in a roll-out the new pod streams before the old one stops{how}")
     message = (
         f"with {account.sockets} of the broker's 3 sockets in use there is none for a second pod: in a roll-out the "
         "old pod stops first"

@@ -24,7 +24,7 @@ from ticker_crds import AssignmentTable
 from ticker_crds.names import fence_member
 from ticker_shard.app.metrics import Counts
 from ticker_shard.app.outages import Gap, OutageTracker
-from ticker_shard.app.report import feed_is_warm
+from ticker_shard.app.report import warm_sockets
 from ticker_shard.app.settings import ShardSettings
 from ticker_shard.app.stall_desk import StallDesk
 from ticker_shard.feed import (
@@ -116,7 +116,9 @@ class Pipeline:
             stream_max=settings.stream_max,
             breaker=breaker_settings(settings),
             backpressure=backpressure_settings(settings),
-            on_change=changed,
+            sockets=settings.sockets,
+            per_socket=settings.instruments_per_socket,
+            on_change=self._on_publisher_change,
             jitter=random.random,
         )
         self.pool = KiteWebSocketPool(
@@ -124,7 +126,9 @@ class Pipeline:
             on_frame=self._on_frame,
             on_expect=self.processor.expect_tokens,
             on_change=self._on_feed_change,
+            on_closed=lambda socket: self.publisher.socket_closed(socket + 1),
         )
+        self.pool.allow(self.publisher.sockets_allowed)
 
     @property
     def table(self) -> InstrumentTable:
@@ -229,6 +233,12 @@ class Pipeline:
         self._changed()
         return tokens
 
+    def _on_publisher_change(self) -> None:
+        """In a hand-over the sockets follow the lanes that they are for."""
+        self.pool.allow(self.publisher.sockets_allowed)
+        self.pool.close_sockets(socket - 1 for socket in self.publisher.sockets_done)
+        self._changed()
+
     def _on_feed_change(self, change: FeedChange) -> None:
         fields = {"socket": change.socket, "detail": change.detail, "text": change.text}
         match change.kind:
@@ -309,7 +319,8 @@ class Pipeline:
         return gaps
 
     def _tell_warmth(self) -> None:
-        self.publisher.set_feed(feed_is_warm(self.pool.status(), self.table))
+        for number, warm in enumerate(warm_sockets(self.pool.status(), self.table), 1):
+            self.publisher.set_feed(warm, socket=number)
 
 
 def unseen_sockets(feed: FeedStatus, *, now_ns: int) -> dict[int, int]:

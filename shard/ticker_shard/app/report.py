@@ -91,11 +91,9 @@ def mute_reported(feed: FeedStatus) -> bool:
     )
 
 
-def feed_is_warm(feed: FeedStatus, table: InstrumentTable) -> bool:
-    """Everything assigned is confirmed or given up for silent, on open sockets; nothing assigned needs no socket."""
-    if not table.revision:
-        return False
-    return all(socket.warm for socket in feed.sockets if socket.wanted)
+def warm_sockets(feed: FeedStatus, table: InstrumentTable) -> list[bool]:
+    """By socket: open, and everything on it confirmed or given up for silent; for nothing, no socket is needed."""
+    return [table.revision > 0 and (socket.warm or not socket.wanted) for socket in feed.sockets]
 
 
 def evidence_of(parts: Parts) -> Evidence:

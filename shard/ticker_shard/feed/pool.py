@@ -11,17 +11,17 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from ticker_shard.feed.events import FeedStatus
-from ticker_shard.feed.placement import Placement, place
 from ticker_shard.feed.session import KiteSession
 from ticker_shard.feed.settings import Credentials, FeedSettings
 from ticker_shard.feed.shell import SECOND_NS, OnChange, OnExpect, OnFrame, SocketShell
 from ticker_shard.feed.slots import SocketSlots
 from ticker_shard.feed.subscriptions import MILLISECOND_NS
 from ticker_shard.ticks.instruments import InstrumentTable
+from ticker_shard.ticks.placement import Placement, place
 from ticker_shard.ticks.sessions import MarketHours, MarketPhase, phase_at
 
 __all__ = ["KiteWebSocketPool", "OnChange", "OnExpect", "OnFrame"]
@@ -45,6 +45,8 @@ class KiteWebSocketPool:
         wanted mode of each is to be reported by `on_frame`. Give it ``processor.expect_tokens``.
     on_change
         Called after every change, synchronously.
+    on_closed
+        Called with a socket's number when it is closed for good.
     chance
         Source of jitter.
     """
@@ -56,10 +58,14 @@ class KiteWebSocketPool:
         on_frame: OnFrame,
         on_expect: OnExpect,
         on_change: OnChange,
+        on_closed: Callable[[int], None] = lambda number: None,
         chance: random.Random | None = None,
     ) -> None:
         chance = chance or random.SystemRandom()
         self._settings = settings
+        self._on_closed = on_closed
+        self._credentials: Credentials | None = None
+        self._allowed = settings.sockets
         self._placement = Placement({})
         self._contracts: dict[int, tuple[str, str, str]] = {}  # by token, of the table in force
         self._next_attempt_ns = 0
@@ -86,16 +92,28 @@ class KiteWebSocketPool:
     async def run(self) -> None:
         """Keep the sockets connected until `close`; raises only for a fault of ours."""
         async with asyncio.TaskGroup() as group:
-            sockets = [group.create_task(shell.run(), name=f"feed-socket-{shell.number}") for shell in self._shells]
+            sockets = [
+                group.create_task(self._drive(shell), name=f"feed-socket-{shell.number}") for shell in self._shells
+            ]
             market = group.create_task(self._follow_market(), name="feed-market-hours")
             await asyncio.wait(sockets)
             market.cancel()
 
     def close(self) -> None:
         """Close every socket with a close frame; `run` returns when they are gone. Idempotent."""
-        for shell in self._shells:
-            shell.session.stop()
-            shell.poke()
+        self.close_sockets(range(len(self._shells)))
+
+    def close_sockets(self, numbers: Iterable[int]) -> None:
+        """Close these with a close frame, for good. Idempotent."""
+        for number in numbers:
+            self._shells[number].session.stop()
+            self._shells[number].poke()
+
+    def allow(self, sockets: int) -> None:
+        """Let no more than the first so many connect; one that is open stays."""
+        before, self._allowed = self._allowed, sockets
+        if self._credentials is not None and sockets > before:
+            self.set_credentials(self._credentials)
 
     def set_credentials(self, credentials: Credentials) -> None:
         """Use these from the next upgrade on; the same ones again change nothing.
@@ -108,8 +126,8 @@ class KiteWebSocketPool:
         credentials
             As read from the account's Secret.
         """
-        now_ns = time.monotonic_ns()
-        for shell in self._shells:
+        self._credentials, now_ns = credentials, time.monotonic_ns()
+        for shell in self._shells[: self._allowed]:  # without any, a session does not connect
             shell.session.set_credentials(credentials, now_ns=now_ns)
             shell.poke()
 
@@ -129,7 +147,6 @@ class KiteWebSocketPool:
         settings, now_ns = self._settings, time.monotonic_ns()
         self._placement = place(
             modes,
-            before=self._placement.socket_of,
             sockets=settings.sockets,
             capacity=settings.instruments_per_socket,
         )
@@ -185,6 +202,10 @@ class KiteWebSocketPool:
             Its number.
         """
         return [token for token, number in self._placement.socket_of.items() if number == socket]
+
+    async def _drive(self, shell: SocketShell) -> None:
+        await shell.run()
+        self._on_closed(shell.number)
 
     def _give_places(self, sockets: list[int]) -> None:
         now_ns = time.monotonic_ns()

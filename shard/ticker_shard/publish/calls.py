@@ -20,6 +20,7 @@ from ticker_shard.publish.encode import Encoder, Head
 from ticker_shard.publish.fence import ChannelState
 from ticker_shard.publish.gaps import GapRecord
 from ticker_shard.publish.handover import CallMark, Handover
+from ticker_shard.publish.lanes import lane_member, split_lane
 from ticker_shard.publish.ledger import Ledger
 from ticker_shard.publish.limits import CALL_ROWS_MAX, PACKED_CALL_ROWS_MAX, ROUND_CALLS_MAX
 from ticker_shard.publish.outbox import Outbox, Parcel
@@ -193,7 +194,8 @@ class CallMaker:
         records = tuple(gap.encode() for gap in gaps)
         message, numbers, arguments = b"", b"", NO_ROWS
         if len(rows) or records:
-            head = Head(self._shard, self._process, mark.epoch, seq, self._source, wall_ns)
+            shard = lane_member(self._shard, split_lane(mark.channel)[1])
+            head = Head(shard, self._process, mark.epoch, seq, self._source, wall_ns)
             encoder = self._encoders[self._encodings[mark.channel]]
             message, arguments = encoder.encode(head, rows, book=self._book, gaps=records)
             numbers = head.numbers()

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from ticker_crds import Encoding
+from ticker_crds.constants import INSTRUMENTS_PER_SOCKET_MAX
 from ticker_shard.publish import fence
 from ticker_shard.publish.backpressure import BackpressureSettings, Level, Relief
 from ticker_shard.publish.batcher import Flush, TickBatcher, Wait
@@ -31,6 +32,7 @@ from ticker_shard.publish.fence import Answer, Request, Trouble
 from ticker_shard.publish.handover import Effect, Handover, Phase
 from ticker_shard.publish.holes import HoleKeeper
 from ticker_shard.publish.intake import Intake
+from ticker_shard.publish.lanes import lanes_of
 from ticker_shard.publish.latency import Latency
 from ticker_shard.publish.ledger import DropCause, Ledger
 from ticker_shard.publish.limits import FLUSH_NS, MS_NS, ROUND_ROWS_MAX, SETTLING_REPEAT_NS, Timing
@@ -64,6 +66,10 @@ class PublisherCore:
         Messages that each channel's stream keeps; 0 = there is none.
     backpressure
         When newest values must do.
+    sockets, per_socket
+        Of this process, and how many instruments one carries.
+    watched
+        So many lanes of each channel are looked at.
     """
 
     def __init__(
@@ -79,8 +85,12 @@ class PublisherCore:
         encoders: Mapping[Encoding, Encoder] | None = None,
         stream_max: int = 0,
         backpressure: BackpressureSettings = BackpressureSettings(),  # noqa: B008 - frozen
+        sockets: int = 1,
+        per_socket: int = INSTRUMENTS_PER_SOCKET_MAX,
+        watched: int = 1,
     ) -> None:
-        self.handover = Handover(process=process, timing=timing)
+        self.handover = Handover(process=process, timing=timing, sockets=sockets, watched=watched)
+        self._per_socket = per_socket
         self.batcher = TickBatcher(window_ms=window_ms, ticks_max=ticks_max)
         self.duties = Duties()
         self.ledger = Ledger()
@@ -104,6 +114,7 @@ class PublisherCore:
         self.holes = HoleKeeper(shard, self._outboxes, window_ns=window_ms * MS_NS, beat_ns=timing.beat_ns)
         self._now_ns = 0
         self._unreadable: dict[str, Trouble] = {}  # channels whose record Redis refuses to read
+        self._assigned: InstrumentTable | None = None
         self._roster: Roster | None = None
         self._offered_ns: int | None = None
         self._settling_due_ns = 0
@@ -115,7 +126,7 @@ class PublisherCore:
 
     @property
     def table(self) -> InstrumentTable | None:
-        """The table in force."""
+        """The table in force, with a channel for each lane of each channel."""
         return None if self._roster is None else self._roster.table
 
     @property
@@ -128,6 +139,15 @@ class PublisherCore:
 
     def configure(self, table: InstrumentTable, *, now_ns: int, wall_ns: int) -> None:
         """Apply a table; its revision is not lower than the one before."""
+        self._assigned = table
+        self._apply_table(now_ns=now_ns, wall_ns=wall_ns)
+
+    def _apply_table(self, *, now_ns: int, wall_ns: int) -> None:
+        """Go over to the table that was assigned, in as many lanes as are due."""
+        assert self._assigned is not None
+        stages = self.handover.stages
+        capacity = self._per_socket if stages.parts == stages.sockets else self._assigned.assigned
+        table = lanes_of(self._assigned, parts=stages.parts, lanes=stages.lanes, capacity=capacity)
         before = self.table
         if before is not None:
             self._intake.purge(before, table, outboxes=self._outboxes)
@@ -145,10 +165,7 @@ class PublisherCore:
             if self.handover.holds(name):
                 if name in owed:
                     outbox.repeat(roster.publishing[name] if name in rewritten else owed[name])
-                outbox.deletes.update(dict.fromkeys(fields.get(name, ())))
-                for row in table.instruments:
-                    if row is not None and row.symbol in outbox.deletes and name in row.channels:
-                        del outbox.deletes[row.symbol]  # it came back before its field was deleted
+                outbox.delete(fields.get(name, ()), wanted=roster.symbols_of(name))
         self._forget_vanished()
         self.holes.configure(roster, held=self.handover.held, now_ns=now_ns, wall_ns=wall_ns)
         self.batcher.configure({name: len(table.members.get(name, ())) for name in self._outboxes})
@@ -270,6 +287,14 @@ class PublisherCore:
         if any(isinstance(answer, fence.Unanswered) for answer in answers):
             self.disconnected()
         self._forget_vanished()
+        self._divide_anew(now_ns=now_ns, wall_ns=wall_ns)
+
+    def _divide_anew(self, *, now_ns: int, wall_ns: int) -> None:
+        """Go over to another number of lanes, unless a late call may still bring what another lane then has newer."""
+        unsure = any(outbox.unanswered for outbox in self._outboxes.values())
+        if self._assigned is not None and self.handover.divides_anew and not unsure:
+            self.handover.divide()
+            self._apply_table(now_ns=now_ns, wall_ns=wall_ns)
 
     def disconnected(self) -> None:
         """The connection is gone (also when it never came up): what was observed over it counts no more."""

@@ -28,6 +28,7 @@ from redis.backoff import NoBackoff
 from ticker_client.keys import fence_key, gaps_key, last_values_key, numbers_key, owners_key, stream_key
 from ticker_shard.publish import fence
 from ticker_shard.publish.fence import Answer, Record, Request, Trouble, TroubleKind, parse_record
+from ticker_shard.publish.lanes import lane_member, split_lane
 from ticker_shard.publish.limits import GAPS_STREAM_MAX, SECOND_NS
 from ticker_shard.publish.replies import Replies
 from ticker_shard.publish.resp import bulk, bulk_number, bulks, pack
@@ -293,7 +294,8 @@ class Door:
         """The request as it goes over the wire."""
         if isinstance(request, fence.Call):
             return self._packed_call(request)
-        fence_name = fence_key(request.channel, member=self._member)
+        base, lane = split_lane(request.channel)
+        fence_name = fence_key(base, member=lane_member(self._member, lane))
         match request:
             case fence.Read():
                 return pack("HMGET", fence_name, *FIELDS)
@@ -302,8 +304,8 @@ class Door:
                 return pack("EVALSHA", CLAIM.digest, 1, fence_name, holder, reason.value, *record, seen, revision)
             case fence.Assert(_, epoch, holder, n, state, revision):
                 return pack("EVALSHA", ASSERT.digest, 1, fence_name, epoch, holder, n, state.value, revision)
-            case fence.Owned(channel, cursor):
-                return pack("HSCAN", owners_key(channel), cursor, "COUNT", OWNED_PAGE)
+            case fence.Owned(_, cursor):
+                return pack("HSCAN", owners_key(base), cursor, "COUNT", OWNED_PAGE)
 
     def _packed_call(self, call: fence.Call) -> bytes:
         """The hot path: what does not change from call to call was packed before."""
@@ -330,7 +332,8 @@ class Door:
         if isinstance(request, fence.Owned) and isinstance(reply, list) and len(reply) == 2:
             cursor, listed = reply
             owners = dict(zip(listed[::2], listed[1::2], strict=True))
-            mine = [field.decode() for field, owner in owners.items() if owner == self._member.encode()]
+            member = lane_member(self._member, split_lane(request.channel)[1]).encode()
+            mine = [field.decode() for field, owner in owners.items() if owner == member]
             return fence.OwnedPage(int(cursor), tuple(mine))
         return _parse(request, reply)
 
@@ -353,8 +356,10 @@ class _Form:
         Entries that the gaps keep, and the account.
     """
 
-    def __init__(self, channel: str, term: tuple[int, str, fence.ChannelState, int], *, member: str) -> None:
+    def __init__(self, name: str, term: tuple[int, str, fence.ChannelState, int], *, member: str) -> None:
         epoch, holder, state, revision = self.term = term
+        channel, lane = split_lane(name)
+        member = lane_member(member, lane)
         keys = (
             *(fence_key(channel, member=member), last_values_key(channel), gaps_key(channel)),
             *(numbers_key(channel), owners_key(channel), stream_key(channel)),

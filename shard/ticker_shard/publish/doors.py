@@ -29,6 +29,7 @@ from ticker_shard.publish import fence
 from ticker_shard.publish.addresses import Address, Topology, parse_address
 from ticker_shard.publish.door import Door, RedisTroubleError, classify
 from ticker_shard.publish.fence import Answer, Request, Trouble, TroubleKind
+from ticker_shard.publish.lanes import channel_of
 from ticker_shard.publish.limits import SECOND_NS
 
 
@@ -242,7 +243,7 @@ class ClusterDoor:
         return name, await door.exchange(requests)
 
     def _node(self, channel: str) -> str:
-        return self._nodes.get(key_slot(last_values_key(channel).encode()), "")
+        return self._nodes.get(key_slot(last_values_key(channel_of(channel)).encode()), "")
 
     async def _door(self, name: str) -> Door:
         if not name:

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ticker_crds import PUBLISHING_ROLES, AssignedInstrument, Role
+from ticker_shard.publish.lanes import same_channel
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.rows import Slots
 
@@ -131,6 +132,6 @@ def vanished_fields(before: InstrumentTable | None, table: InstrumentTable) -> d
             continue
         heir = now.get(row.symbol)
         for channel in row.channels:
-            if heir is None or (channel not in heir.channels and heir.role in PUBLISHING_ROLES):
+            if heir is None or (not same_channel(channel, heir.channels) and heir.role in PUBLISHING_ROLES):
                 gone.setdefault(channel, []).append(row.symbol)
     return gone

@@ -10,8 +10,10 @@ The rules are tables: `PHASES` and `CLAIM_RULES` in `handover_rules`, and `ON_CA
 answer to a call means for its channel.
 
 Everything else is bookkeeping per channel: the epoch held, call numbers, the observation window. Epochs belong to
-one channel each; losing one channel loses nothing else. A process that was superseded keeps its feed and stays
-standby, unless SIGTERM told it that it is not wanted: leaving by exit 0 would only get it restarted.
+one channel each; losing one channel loses nothing else. With several sockets a lane of a channel is a channel of
+its own here (`lanes`); in which order lanes and sockets change hands is `stages`' part. A process that was superseded
+keeps its feed and stays standby, unless SIGTERM told it that it is not wanted: leaving by exit 0 would only get it
+restarted.
 
 All times are monotonic nanoseconds of this process.
 """
@@ -22,6 +24,7 @@ from collections.abc import Iterable, Mapping
 
 from ticker_shard.publish.fence import Answer, Assert, ChannelState, Claim, Record
 from ticker_shard.publish.handover_rules import PHASES, Move, Phase
+from ticker_shard.publish.handover_state import HandoverState
 from ticker_shard.publish.handover_terms import (
     ON_CALL,
     CallMark,
@@ -31,13 +34,13 @@ from ticker_shard.publish.handover_terms import (
     on_call,
     on_claim,
 )
+from ticker_shard.publish.lanes import lane_name, split_lane
 from ticker_shard.publish.limits import TIMING, Timing
-from ticker_shard.publish.watching import Watcher
 
 __all__ = ["ON_CALL", "CallMark", "Effect", "Handover", "Move", "Phase"]
 
 
-class Handover:
+class Handover(HandoverState):
     """One process's part in the hand-over.
 
     Parameters
@@ -46,93 +49,26 @@ class Handover:
         ``<instance>/<random>``.
     timing
         Times of the protocol.
+    sockets
+        Of this process.
+    watched
+        So many lanes of each channel are looked at: another process may have more sockets than this one.
     """
 
-    def __init__(self, *, process: str, timing: Timing = TIMING) -> None:
-        instance, slash, _ = process.partition("/")
-        assert instance, process
-        assert slash, process
-        self.process = process
-        self.timing = timing
-        self.phase = Phase.WARMING
-        self.revision = 0
-        self.terminating = False
-        self.freeing = False  # the drain is over: calls go out as free
-        self._watcher = Watcher(instance, timing)
-        self._channels: dict[str, ChannelTerm] = {}
-        self._warm = False
-        self._cold_since_ns: int | None = None
-        self._yielding = False
-        self._terminated_ns = 0
-        self._poll_due_ns = 0
-        self._polled_ns: int | None = None
-        self._ran_ns: int | None = None
-
-    # -- what is so
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """The table's channels, by name."""
-        return tuple(sorted(name for name, channel in self._channels.items() if not channel.retiring))
-
-    @property
-    def leaving(self) -> bool:
-        """Whether this process gives way to any warm one."""
-        return self.terminating or self._yielding
-
-    @property
-    def warm(self) -> bool:
-        """Whether the feed delivers."""
-        return self._warm
-
-    def holds(self, channel: str) -> bool:
-        """Whether rows of `channel` may be sent."""
-        known = self._channels.get(channel)
-        return known is not None and known.held is not None
-
-    def knows(self, channel: str) -> bool:
-        """Whether `channel` is in the table, or still on its way out."""
-        return channel in self._channels
-
-    def epoch(self, channel: str) -> int | None:
-        """The term under which `channel` is held."""
-        known = self._channels.get(channel)
-        return None if known is None else known.held
-
-    def acknowledged_n(self, channel: str) -> int | None:
-        """The last call number in `channel` whose acceptance this process saw; `None` while it is not held."""
-        known = self._channels.get(channel)
-        return known.acknowledged_n if known is not None and known.held is not None else None
-
-    def heard_ns(self, channel: str) -> int | None:
-        """When another process's record in `channel` was last seen to be new; `None`: never."""
-        return self._channels[channel].heard_ns
-
-    @property
-    def held(self) -> tuple[str, ...]:
-        """Channels held, those on their way out included."""
-        return tuple(sorted(name for name, channel in self._channels.items() if channel.held is not None))
-
-    def other_holder(self, *, now_ns: int) -> bool | None:
-        """Whether another process publishes for this account; `None` when that is not known."""
-        answers = [
-            self._watcher.occupied(channel, now_ns=now_ns)
-            for channel in self._channels.values()
-            if channel.held is None
-        ]
-        if True in answers:
-            return True
-        return None if None in answers else False
+    def __init__(self, *, process: str, timing: Timing = TIMING, sockets: int = 1, watched: int = 1) -> None:
+        super().__init__(process=process, timing=timing, sockets=sockets, watched=watched)
 
     # -- what happened
 
     def configure(self, channels: Iterable[str], *, revision: int) -> None:
-        """A table was applied: these channels, under this revision."""
+        """A table was applied: these channels (every lane of them), under this revision."""
         assert revision >= self.revision, f"revision {revision} after {self.revision}: tables only grow"
         self.revision = revision
         wanted = set(channels)
         for name in wanted:
-            self._channels.setdefault(name, ChannelTerm()).retiring = False
+            self._channels.setdefault(name, self._beside.pop(name, ChannelTerm())).retiring = False
+        every = {lane_name(split_lane(name)[0], lane) for name in wanted for lane in range(1, self._watched + 1)}
+        self._beside = {name: self._beside.get(name, ChannelTerm()) for name in every - wanted}
         for name in [name for name in self._channels if name not in wanted]:
             if self._channels[name].held is None and not self._channels[name].claim_sent:
                 del self._channels[name]
@@ -140,14 +76,10 @@ class Handover:
                 self._channels[name].retiring = True
                 self._channels[name].claim = self._channels[name].claim if self._channels[name].claim_sent else None
 
-    def feed(self, *, warm: bool, now_ns: int) -> None:
-        """Sockets are open and everything wanted is confirmed, or no longer."""
-        if warm:
-            self._cold_since_ns = None
-            self._yielding = False
-        elif self._warm or self._cold_since_ns is None:
-            self._cold_since_ns = now_ns
-        self._warm = warm
+    def feed(self, *, warm: bool, now_ns: int, socket: int | None = None) -> None:
+        """A socket (`None`: each) is open and everything wanted of it is confirmed, or no longer."""
+        for number in range(1, self.stages.sockets + 1) if socket is None else (socket,):
+            self.stages.fed(number, warm=warm, now_ns=now_ns)
 
     def terminate(self, *, now_ns: int) -> None:
         """SIGTERM: Kubernetes does not want this process any more."""
@@ -160,7 +92,7 @@ class Handover:
 
     def rehearsed(self) -> None:
         """A call under epoch 0 was refused: connection, scripts and encoder work."""
-        assert self._warm, "the rehearsal sends real rows"
+        assert self.warm, "the rehearsal sends real rows"
         self._move(Move.REHEARSED)
 
     def polled(self, records: Mapping[str, Record | None], *, sent_ns: int, now_ns: int) -> None:
@@ -169,17 +101,29 @@ class Handover:
         if late:
             self._forget_observations()
         self._polled_ns = now_ns
-        for name, record in records.items():
-            channel = self._channels.get(name)
-            if channel is not None and channel.held is None:
-                self._watcher.observe(channel, record, now_ns=now_ns)
-                self._consider(name, channel, sent_ns=sent_ns, now_ns=now_ns)
+        observed = [name for name in records if (term := self._term(name)) is not None and term.held is None]
+        for name in observed:
+            self._watcher.observe(self._terms()[name], records[name], now_ns=now_ns)
+        self.stages.look(self._terms(), watcher=self._watcher, sent_ns=sent_ns)
+        if not self.divides_anew:
+            for name in observed:
+                if name in self._channels:
+                    self._consider(name, self._channels[name], sent_ns=sent_ns, now_ns=now_ns)
+
+    def divide(self) -> None:
+        """They are."""
+        self.stages.parts = self.stages.parts_due(self._terms(), wanted=self._channels, leaving=self.leaving)
+
+    def socket_closed(self, socket: int) -> None:
+        """One of `sockets_done` is closed, and the broker knows."""
+        self.stages.closed(socket)
 
     def poll_failed(self, name: str) -> None:
         """Reading a record was refused: what was unchanged before may have changed and changed back."""
-        channel = self._channels.get(name)
+        channel = self._term(name)
         if channel is not None:
             channel.forget_observation()
+            channel.refused = True
 
     def disconnected(self) -> None:
         """The connection is gone: nothing that was observed or decided over it counts any more."""
@@ -196,7 +140,7 @@ class Handover:
         channel = self._channels.get(mark.channel)
         if channel is None or channel.held != mark.epoch:
             return Effect.NOTHING  # a term that is over
-        return self._ended(mark.channel, on_call(channel, mark, answer, wanted=self._state(channel)))
+        return self._ended(mark.channel, on_call(channel, mark, answer, wanted=self._state(mark.channel, channel)))
 
     def claim_answered(self, name: str, answer: Answer, *, now_ns: int) -> Effect:
         """What an answer to a claim means."""
@@ -241,14 +185,14 @@ class Handover:
         """
         if self.phase is Phase.GONE:
             return
-        cold = self._cold_since_ns
-        if cold is not None and now_ns - cold >= self.timing.yield_ns:
-            self._yielding = True
+        self.stages.let_time_pass(now_ns=now_ns, yield_ns=self.timing.yield_ns)
         if not self.terminating:
             return
         # Without a feed there is nothing to go on publishing, and a restarted process finds the record free. But a
         # reconnect, or a table that is being confirmed, is no lost feed: going then would leave a hole.
-        drained = now_ns - self._terminated_ns >= self.timing.drain_deadline_ns or (self._yielding and idle)
+        held = self._lanes_held()
+        lost = bool(held) and all(self.stages.lane_yields(lane) for lane in held)
+        drained = now_ns - self._terminated_ns >= self.timing.drain_deadline_ns or (lost and idle)
         if drained:
             self.freeing = True
         claiming = any(channel.claim_sent for channel in self._channels.values())
@@ -268,7 +212,7 @@ class Handover:
     def begin_poll(self, *, now_ns: int) -> tuple[str, ...]:
         """The channels whose records are to be read."""
         self._poll_due_ns = now_ns + self.timing.poll_ns
-        return tuple(sorted(name for name, channel in self._channels.items() if channel.held is None))
+        return tuple(sorted(name for name, channel in self._terms().items() if channel.held is None))
 
     def begin_claims(self) -> tuple[Claim, ...]:
         """The claims to send now."""
@@ -287,7 +231,8 @@ class Handover:
             channel = self._channels[name]
             if channel.held is not None and channel.asserting:
                 channel.n += 1
-                orders.append(Assert(name, channel.held, self.process, channel.n, self._state(channel), self.revision))
+                state = self._state(name, channel)
+                orders.append(Assert(name, channel.held, self.process, channel.n, state, self.revision))
         return tuple(orders)
 
     def may_call(self, name: str) -> bool:
@@ -301,7 +246,8 @@ class Handover:
         if not self.may_call(name):
             return False
         return (
-            now_ns - channel.last_call_ns >= self.timing.beat_ns or self._state(channel) is not channel.accepted_state
+            now_ns - channel.last_call_ns >= self.timing.beat_ns
+            or self._state(name, channel) is not channel.accepted_state
         )
 
     def begin_call(self, name: str, *, now_ns: int, last: bool = True) -> CallMark:
@@ -320,7 +266,7 @@ class Handover:
         assert channel.held is not None, f"{name} is not held"
         channel.n += 1
         channel.last_call_ns = now_ns
-        state = self._state(channel)
+        state = self._state(name, channel)
         if state is ChannelState.FREE and not last:
             state = ChannelState.LEAVING
         return CallMark(name, channel.held, channel.n, state)
@@ -334,8 +280,8 @@ class Handover:
         if any(channel.held is None for channel in self._channels.values()):
             due.append(self._poll_due_ns)
         due += [channel.last_call_ns + self.timing.beat_ns for channel in self._channels.values() if channel.held]
-        if self._cold_since_ns is not None and not self._yielding:
-            due.append(self._cold_since_ns + self.timing.yield_ns)
+        if (yield_ns := self.stages.yield_due_ns(yield_ns=self.timing.yield_ns)) is not None:
+            due.append(yield_ns)
         if self.terminating and not self.freeing:
             due.append(self._terminated_ns + self.timing.drain_deadline_ns)
         return min(due)
@@ -347,14 +293,14 @@ class Handover:
         assert following is not None, f"{move} cannot happen in {self.phase}"
         self.phase = following
 
-    def _state(self, channel: ChannelTerm) -> ChannelState:
-        if channel.retiring or self.freeing:
-            return ChannelState.FREE
-        return ChannelState.LEAVING if self.leaving else ChannelState.ACTIVE
-
     def _consider(self, name: str, channel: ChannelTerm, *, sent_ns: int, now_ns: int) -> None:
         """Decide on a claim after a poll."""
-        if channel.retiring or channel.claim is not None or not self._warm or self.freeing:
+        base, lane = split_lane(name)
+        if channel.retiring or channel.claim is not None or not self.stages.lane_warm(lane) or self.freeing:
+            return
+        if lane > 1 and not self.holds(lane_name(base, lane - 1)):
+            return  # lane by lane: whoever has the first decides how many there are
+        if lane > self.stages.parts and self.leaving:
             return
         if self.phase not in (Phase.STANDBY, Phase.ACTIVE) or (self.terminating and self.phase is Phase.STANDBY):
             return
@@ -368,7 +314,7 @@ class Handover:
 
     def _forget_observations(self) -> None:
         self._polled_ns = None
-        for channel in self._channels.values():
+        for channel in self._terms().values():
             channel.forget_observation()
 
     def _ended(self, name: str, effect: Effect) -> Effect:
@@ -386,3 +332,6 @@ class Handover:
     def _forget_if_retired(self, name: str, channel: ChannelTerm) -> None:
         if channel.retiring and channel.held is None:
             del self._channels[name]
+            base, lane = split_lane(name)
+            if lane > 1 and base in self._channels:
+                self._beside[name] = channel

@@ -68,6 +68,7 @@ class ChannelTerm:
     # Observation of somebody else's record; `since_ns` is None while there is none.
     observed: Record | None = None
     since_ns: int | None = None
+    refused: bool = False  # Redis would not read it the last time
     changed_ns: int | None = None  # when it was last seen to change
     known: Record | None = None  # the last record ever read here, and when it was new
     heard_ns: int | None = None  # outlives every observation

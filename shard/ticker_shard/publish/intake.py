@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ticker_shard.publish.batcher import Conflated, TickBatcher
 from ticker_shard.publish.handover import Handover
+from ticker_shard.publish.lanes import channel_of
 from ticker_shard.publish.ledger import DropCause, Ledger
 from ticker_shard.publish.outbox import Outbox
 from ticker_shard.publish.roster import NOWHERE, Roster, displaced, mask_of
@@ -78,11 +79,19 @@ class Intake:
         self._ledger.reject(reason, 0 if roster is None else roster.units(known))
 
     def purge(self, before: InstrumentTable, table: InstrumentTable, *, outboxes: Mapping[str, Outbox]) -> None:
-        """Take rows out of the queues that the new table has no place for."""
+        """Take rows out of the queues that the new table has no place for.
+
+        What goes over to another lane of its channel is written there again, with its newest value.
+        """
         gone, silent = displaced(before, table)
+        channels: dict[str, NDArray[np.bool_]] = {}
+        for name, slots in table.members.items():
+            channels.setdefault(channel_of(name), np.zeros(len(gone), np.bool_))[slots] = True
         for name, outbox in outboxes.items():
-            outside = ~mask_of(table.members.get(name, np.empty(0, np.int32)), len(gone))
+            outside = ~channels.get(channel_of(name), np.zeros(len(gone), np.bool_))
+            elsewhere = ~mask_of(table.members.get(name, np.empty(0, np.int32)), len(gone))
             self._ledger.drop(DropCause.REMOVED, len(self._batcher.take_out(name, gone | outside)))
+            self._ledger.conflated += len(self._batcher.take_out(name, elsewhere))
             self._ledger.withheld += len(self._batcher.take_out(name, silent))
             outbox.forget(gone)
 

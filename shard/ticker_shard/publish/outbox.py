@@ -7,6 +7,7 @@ refused, or decided by a later answer (`settle_unanswered`).
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -141,6 +142,13 @@ class Outbox:
         self.repeating[gone[: len(self.repeating)]] = False
         self.repeats = bool(self.repeating.any())
         self.taken[gone[: len(self.taken)]] = False
+
+    def delete(self, fields: Iterable[str], *, wanted: Iterable[str]) -> None:
+        """These are nobody's any more; what came back (is `wanted`) before it was deleted stays."""
+        self.deletes.update(dict.fromkeys(fields))
+        if self.deletes:
+            for field in wanted:
+                self.deletes.pop(field, None)
 
     def keep_for_later(self, parcel: Parcel) -> None:
         """Deletes and gap records were not written, or nobody knows; both may be written twice."""

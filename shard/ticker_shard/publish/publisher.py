@@ -27,6 +27,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from ticker_crds import Encoding
+from ticker_crds.constants import INSTRUMENTS_PER_SOCKET_MAX, SOCKETS_MAX
 from ticker_shard.publish.backpressure import BackpressureSettings, Level
 from ticker_shard.publish.backpressure_log import LevelLog
 from ticker_shard.publish.breaker import REDIS, BreakerSettings, BreakerState, CircuitBreaker, Outcome
@@ -84,8 +85,11 @@ class RedisPublisher(Standing):
         Messages that each channel's stream ``{<channel>}:stream`` keeps, about; 0 = there is none.
     breaker, backpressure
         When Redis counts as away, and when newest values must do.
+    sockets, per_socket
+        Of this process, and how many instruments one carries: with several it hands over lane by lane.
     on_change
-        Called (synchronously, must not raise) when state, holdings, `acknowledged` or `trouble` may have changed.
+        Called (synchronously, must not raise) when state, holdings, `acknowledged`, `trouble`, or which sockets are
+        to be open may have changed.
     monotonic_ns, wall_ns, jitter
         Clocks, and a source of [0, 1).
     """
@@ -106,6 +110,8 @@ class RedisPublisher(Standing):
         stream_max: int = 0,
         breaker: BreakerSettings = REDIS,
         backpressure: BackpressureSettings = BackpressureSettings(),  # noqa: B008 - frozen
+        sockets: int = 1,
+        per_socket: int = INSTRUMENTS_PER_SOCKET_MAX,
         on_change: Callable[[], None] = lambda: None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         wall_ns: Callable[[], int] = time.time_ns,
@@ -123,6 +129,9 @@ class RedisPublisher(Standing):
             encoders=encoders,
             stream_max=stream_max,
             backpressure=backpressure,
+            sockets=sockets,
+            per_socket=per_socket,
+            watched=SOCKETS_MAX,
         )
         super().__init__(core, monotonic_ns=monotonic_ns)
         self.breaker = CircuitBreaker(jitter=jitter, settings=breaker)
@@ -177,9 +186,14 @@ class RedisPublisher(Standing):
         elif self._posted is None and not self._url_changed:
             self._post_aside(self._open)
 
-    def set_feed(self, warm: bool) -> None:
-        """Tell whether sockets are open and everything wanted is confirmed."""
-        self._core.handover.feed(warm=warm, now_ns=self._monotonic_ns())
+    def set_feed(self, warm: bool, *, socket: int | None = None) -> None:
+        """Tell whether a socket (from 1 on; `None`: each) is open and everything wanted of it is confirmed."""
+        self._core.handover.feed(warm=warm, now_ns=self._monotonic_ns(), socket=socket)
+        self._wake.set()
+
+    def socket_closed(self, socket: int) -> None:
+        """One of `sockets_done` is closed: its place at the broker is free."""
+        self._core.handover.socket_closed(socket)
         self._wake.set()
 
     def report_gap(self, slots: Slots, *, start_ns: int, end_ns: int, cause: str) -> None:
@@ -402,7 +416,17 @@ class RedisPublisher(Standing):
         """Call `on_change` when something that others show has changed."""
         self._level_log.tell()
         shedding = self.backpressure.level is Level.SHED
-        now = (self.state, self.leaving, self.holdings, self.acknowledged, self.trouble, self.connected, shedding)
+        sockets = (self.sockets_allowed, self.sockets_done)
+        now = (
+            self.state,
+            self.leaving,
+            self.holdings,
+            self.acknowledged,
+            self.trouble,
+            self.connected,
+            shedding,
+            sockets,
+        )
         if now != self._told:
             self._told = now
             self._on_change()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -71,6 +72,10 @@ class Roster:
     def units(self, slots: Slots) -> int:
         """How many (row, channel) pairs rows of these slots make."""
         return int(self._channels[slots].sum())
+
+    def symbols_of(self, channel: str) -> Iterator[str]:
+        """Symbols of a channel's members."""
+        return (row.symbol for row in self.table.instruments if row is not None and channel in row.channels)
 
     def published_symbols(self, channel: str, slots: Slots, *, outgoing: bool = False) -> list[str]:
         """Symbols among `slots` that are published in `channel`; with `outgoing`, also what was until lately."""

@@ -102,6 +102,16 @@ class Standing:
         return self._core.handover.epoch(channels[0]) if channels else None
 
     @property
+    def sockets_allowed(self) -> int:
+        """The first so many sockets may be open: another process may still need the other places."""
+        return self._core.handover.stages.allowed
+
+    @property
+    def sockets_done(self) -> frozenset[int]:
+        """Sockets (from 1 on) to be closed for good: this process is to end, and their lanes are another's."""
+        return self._core.handover.sockets_done
+
+    @property
     def backpressure(self) -> BackpressureMonitor:
         """How much gives way, because ticks come faster than Redis takes them."""
         return self._core.relief.monitor

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ticker_crds import Role
 from ticker_shard.publish.fence import Answer, Owned, OwnedPage, Refused
+from ticker_shard.publish.lanes import same_channel
 from ticker_shard.publish.outbox import Outbox
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.rows import Slots
@@ -45,7 +46,7 @@ def settle_page(name: str, outbox: Outbox, answer: Answer, *, table: InstrumentT
     """Note what is to be deleted, and where the list goes on."""
     match answer:
         case OwnedPage(cursor, fields):
-            wanted = {row.symbol for row in table.instruments if row is not None and name in row.channels}
+            wanted = {row.symbol for row in table.instruments if row is not None and same_channel(name, row.channels)}
             outbox.deletes.update((field, None) for field in fields if field not in wanted)
             outbox.sweep = cursor or None
         case Refused(trouble):

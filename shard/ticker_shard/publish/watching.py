@@ -31,6 +31,7 @@ class Watcher:
 
     def observe(self, channel: ChannelTerm, record: Record | None, *, now_ns: int) -> None:
         """A poll brought `record`."""
+        channel.refused = False
         channel.see(record)
         channel.hear(record, now_ns=now_ns)
         if channel.since_ns is None:
@@ -48,6 +49,13 @@ class Watcher:
         if channel.changed_ns is not None and now_ns - channel.changed_ns <= window:
             return record is not None
         return False if now_ns - channel.since_ns >= window else None
+
+    def may_live(self, channel: ChannelTerm, *, sent_ns: int) -> bool:
+        """Whether the record that was just observed may be another living process's."""
+        record, since_ns = channel.observed, channel.since_ns
+        if record is None or record.state is ChannelState.FREE or self._mine(record):
+            return False
+        return since_ns is None or sent_ns - since_ns < self.timing.silent_ns
 
     def reason(
         self, channel: ChannelTerm, *, revision: int, terminating: bool, sent_ns: int, now_ns: int

@@ -1,0 +1,65 @@
+"""Hand-overs socket by socket: accounts of one and two sockets, the broker's three places, the real core.
+
+Proved for every overlap that the operator allows (1 to 1, 1 to 2, 2 to 1, 2 to 2): after each turn every instrument
+has exactly one voice and its last value is the market's, nobody asks for a fourth socket, nothing is dropped and
+nothing declared. Undone or broken off at any moment, and in any order of faults: never more than three sockets, one
+holder a record, no value goes back, and once faults end one process holds everything. Broken variants are caught.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.support.handover_histories import HandoverHistory
+from tests.support.lane_histories import LANE_VARIANTS, OVERLAPS, any_order, crash, lane_gauntlet, roll_out, undo
+from tests.support.lane_world import LaneWorld
+from ticker_crds.constants import SOCKETS_MAX
+
+TURNS = 14  # from SIGTERM until the old process is gone, and two more
+
+
+class LaneHistory(HandoverHistory):
+    def __init__(self) -> None:
+        super().__init__(LaneWorld)
+
+
+LaneHistory.TestCase.settings = settings(
+    max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestAnyHistoryOfTwoSocketsKeepsThePromises = LaneHistory.TestCase
+
+
+@pytest.mark.parametrize(("serving", "coming"), OVERLAPS)
+def test_a_rollout_leaves_no_instrument_without_a_voice_and_none_with_two(serving, coming):
+    world = roll_out(LaneWorld, serving, coming)
+
+    assert world.most == min(serving + coming, SOCKETS_MAX), "it used the places there are"
+
+
+def test_rollouts_follow_one_another():
+    roll_out(LaneWorld, 2, 2, 1, 2, 2, 1, 1, 2)
+
+
+@pytest.mark.parametrize("after", range(TURNS))
+@pytest.mark.parametrize(("serving", "coming"), OVERLAPS[1:])
+def test_a_rollout_undone_midway_leaves_no_instrument_without_a_voice(serving, coming, after):
+    undo(LaneWorld, serving, coming, after=after)
+
+
+@pytest.mark.parametrize("who", [0, 1], ids=["old", "new"])
+@pytest.mark.parametrize("after", range(0, TURNS, 2))
+@pytest.mark.parametrize(("serving", "coming"), OVERLAPS[1:])
+def test_a_crash_midway_heals(serving, coming, after, who):
+    crash(LaneWorld, serving, coming, after=after, who=who)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_seeded_histories_of_several_sockets_keep_the_promises(seed):
+    any_order(LaneWorld, seed)
+
+
+@pytest.mark.parametrize("variant", LANE_VARIANTS)
+def test_a_broken_variant_is_caught(variant):
+    with pytest.raises(AssertionError):
+        lane_gauntlet(lambda: LaneWorld(make_core=variant))
