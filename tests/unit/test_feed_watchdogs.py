@@ -257,6 +257,41 @@ def test_a_slow_socket_is_given_its_own_time() -> None:
     assert steps(story) == [Action.RESUBSCRIBE]
 
 
+def watch_of(instruments: int, *, pause_ms: int) -> tuple[FlowWatch, int]:
+    """A watch that has learnt these pauses, and what time it is."""
+    watch = FlowWatch(SETTINGS)
+    watch.connected(now_ns=0)
+    watch.watch(instruments, wanted=instruments, now_ns=0)
+    pauses = PAUSES_KNOWN + 2
+    for number in range(1, pauses + 1):
+        watch.received(1, now_ns=number * pause_ms * MS)
+    return watch, pauses * pause_ms * MS
+
+
+def test_more_instruments_are_not_quieter_so_what_was_learnt_stays() -> None:
+    watch, now_ns = watch_of(28, pause_ms=250)
+
+    watch.watch(33, wanted=33, now_ns=now_ns)
+
+    assert watch.limit_ns == LIMIT_MS * MS
+
+
+def test_fewer_instruments_are_another_socket() -> None:
+    watch, now_ns = watch_of(28, pause_ms=250)
+
+    watch.watch(20, wanted=20, now_ns=now_ns)
+
+    assert watch.limit_ns == int(PATIENCE * PRIOR_S / 20 * 1_000) * MS
+
+
+def test_the_pauses_of_few_slow_instruments_say_nothing_of_many() -> None:
+    watch, now_ns = watch_of(3, pause_ms=60_000)
+
+    watch.watch(30, wanted=30, now_ns=now_ns)
+
+    assert watch.limit_ns == int(PATIENCE * PRIOR_S / 30 * 1_000) * MS
+
+
 def test_a_pause_that_we_ended_teaches_nothing(story: Story) -> None:
     mute(story, LIMIT_MS + 1_000)
     story.flow(30_000)
@@ -329,7 +364,7 @@ def test_a_slow_socket_is_not_unseen_in_its_own_pauses() -> None:
 def test_a_socket_whose_rhythm_is_not_known_yet_is_unseen_after_eight_brisk_pauses(story: Story) -> None:
     story.flow(20_000, every_ms=20)
     last_ns = story.now_ns
-    story.session.want(EQUITIES | METALS, now_ns=story.now_ns)  # another socket's rhythm was learnt
+    story.session.want(METALS, now_ns=story.now_ns)  # another socket's rhythm was learnt
     unseen_ms = int(UNSEEN_PAUSES * PRIOR_PAUSE_S * 1_000)
 
     assert story.session.status().unseen_since_ns(last_ns + unseen_ms * MS) is None

@@ -16,8 +16,9 @@ answered as well) go by unjudged for `ANSWER_S`.
 
 *Rhythm*: a socket that carries three far options is quiet for minutes and healthy. So the limit is at least
 `PATIENCE` times the longest pause that it made lately while the market was open. Before `PAUSES_KNOWN` pauses were
-seen, every instrument is believed to send once in `PRIOR_S`. What was learnt is forgotten whenever the number of
-instruments whose market is open changes: it was another socket's rhythm.
+seen, every instrument is believed to send once in `PRIOR_S`. What was learnt is forgotten when there are fewer
+instruments whose market is open: it was another socket's rhythm. More of them are never quieter than those that were
+there, so then it stays, unless as many strangers would be believed to be brisker.
 
 When the ladder is at its end the report stands, and every further step is a new connection after a wait that doubles
 up to `MUTE_RETRY_MAX_S`. Flow ends the spell at once. A report that cost the account its instruments, so that nothing
@@ -88,6 +89,10 @@ LADDER: Final = tuple(watchdog.action for watchdog in WATCHDOGS if watchdog.sign
 assert LADDER[-1] is Action.REPORT, "after the report comes nothing but patience"
 
 
+def _prior_ns(instruments: int) -> int:
+    return int(PATIENCE * PRIOR_S * SECOND_NS / instruments)
+
+
 class Rhythm:
     """How long a healthy socket is quiet: the longest pause lately, which halves every `PAUSE_HALF_LIFE_S`.
 
@@ -108,6 +113,11 @@ class Rhythm:
         """Another socket's rhythm."""
         self._pauses, self._counted_ns, self._longest_ns, self._at_ns = 0, 0, 0.0, 0
 
+    def carry(self, *, before: int, instruments: int, now_ns: int) -> None:
+        """The number of instruments has changed: keep what still holds."""
+        if instruments < before or self.limit_ns(instruments=instruments, now_ns=now_ns) > _prior_ns(instruments):
+            self.forget()
+
     def learn(self, pause_ns: int, *, now_ns: int) -> None:
         """It was quiet for so long and then went on by itself."""
         self._pauses += 1
@@ -119,7 +129,7 @@ class Rhythm:
         """Longer than this is not its way."""
         assert instruments > 0, instruments
         if self._pauses < PAUSES_KNOWN:
-            return int(PATIENCE * PRIOR_S * SECOND_NS / instruments)
+            return _prior_ns(instruments)
         return int(PATIENCE * self._faded_ns(now_ns))
 
     @property
@@ -170,7 +180,7 @@ class FlowWatch:
         """So many of the `wanted` instruments have an open market now; whether that ended a spell."""
         before, self._instruments = self._instruments, instruments
         if instruments != before:
-            self._rhythm.forget()
+            self._rhythm.carry(before=before, instruments=instruments, now_ns=now_ns)
             self.flowed_ns = None  # a pause across the change teaches nothing
         if not before:
             self._waits_from_ns = now_ns
