@@ -20,11 +20,11 @@ def a_pod(phase: str = "Running", *, ready: bool = True, terminating: bool = Fal
 def test_pod_that_is_terminating_still_counts_as_alive() -> None:
     view = pods_view([a_pod(), a_pod(terminating=True, ready=False), a_pod("Succeeded"), a_pod("Failed")])
 
-    assert (view.alive, view.ready, view.terminating) == (2, 1, 1)
+    assert (view.alive, view.ready, view.terminating, view.ends) == (2, 1, 1, "2026-11-20T04:00:00Z")
 
 
 def test_no_pods_is_known_to_be_none() -> None:
-    assert pods_view([]).alive == 0
+    assert (pods_view([]).alive, pods_view([]).ends) == (0, "")
 
 
 def test_fresh_deployment_without_status_is_not_current() -> None:

@@ -10,9 +10,11 @@ from tests.support.pool import Pool, a_catalog, a_subscription, an_account, an_o
 from ticker_crds import AssignedInstrument, Mode, Role
 from ticker_crds.account import AccountState
 from ticker_operator.model import (
+    DeploymentFacts,
     Drain,
     Health,
     PodsView,
+    ReplicaSetView,
     Step,
     TableView,
     UnassignedReason,
@@ -270,6 +272,42 @@ def test_a_silent_accounts_rows_stay_until_it_or_its_last_process_is_heard_of() 
     pool.settle()
 
     assert roles_of(pool, SYMBOL) == {"acc1": OWNER}
+
+
+BEFORE, AFTER = "2026-11-21T03:59:00Z", "2026-11-21T04:01:00Z"  # the pool's clock says four
+GOING = PodsView(alive=2, ready=1, terminating=1, ends=AFTER)
+
+
+@pytest.mark.parametrize(
+    ("pods", "sockets", "written"),
+    [
+        pytest.param(GOING, (1, 2), False, id="socket by socket"),
+        pytest.param(GOING, (2, 1), False, id="from two to one"),
+        pytest.param(GOING, (2, 1, 1), True, id="long ago it had two"),
+        pytest.param(GOING, (1,), True, id="one socket"),
+        pytest.param(replace(GOING, ends=BEFORE), (2,), True, id="its node is lost: it goes for ever"),
+        pytest.param(replace(GOING, alive=1), (2,), True, id="nobody is there to take over"),
+        pytest.param(replace(GOING, terminating=0, ends=""), (2,), True, id="nobody goes"),
+        pytest.param(None, (2,), True, id="not known"),
+    ],
+)
+def test_an_account_gets_no_table_while_its_sockets_change_hands(
+    pods: PodsView | None, sockets: tuple[int, ...], written: bool
+) -> None:
+    sets = tuple(ReplicaSetView(f"r{revision}", revision, sockets=number) for revision, number in enumerate(sockets))
+    pool = a_pool(instruments=8)
+    pool.subscriptions["s"] = a_subscription("s", [option_symbol(index) for index in range(4)])
+    pool.settle()
+    shard = replace(pool.shards["acc0"], pods=pods, deployment=DeploymentFacts(replica_sets=sets))
+    pool.shards["acc0"] = shard
+    pool.subscriptions["s"] = a_subscription("s", [option_symbol(index) for index in range(8)])
+
+    accounts = {write.table.account for write in pool.run_pass().writes}
+
+    assert accounts == ({"acc0", "acc1"} if written else {"acc1"})
+    pool.shards["acc0"] = replace(shard, pods=PodsView(alive=1, ready=1))
+    pool.settle()
+    assert len(pool.owners()) == 8, "what had to wait is written afterwards"
 
 
 def test_draining_is_told_step_by_step() -> None:

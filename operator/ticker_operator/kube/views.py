@@ -47,9 +47,9 @@ def deployment_facts(body: Mapping[str, Any], replica_sets: Iterable[Mapping[str
 def pods_view(pods: Iterable[Mapping[str, Any]]) -> PodsView:
     """Processes of one shard. A pod that has ended runs nothing; one that is terminating still does."""
     alive = [pod for pod in pods if (pod.get("status") or {}).get("phase") not in ENDED]
-    leaving = [pod for pod in alive if pod["metadata"].get("deletionTimestamp")]
+    ends = [until for pod in alive if (until := pod["metadata"].get("deletionTimestamp"))]
     ready = [pod for pod in alive if _condition(pod.get("status") or {}, "Ready").get("status") == "True"]
-    return PodsView(alive=len(alive), ready=len(ready), terminating=len(leaving))
+    return PodsView(alive=len(alive), ready=len(ready), terminating=len(ends), ends=max(ends, default=""))
 
 
 def _replica_set(body: Mapping[str, Any]) -> ReplicaSetView:

@@ -104,11 +104,20 @@ class TableView:
 
 @dataclass(frozen=True, slots=True)
 class PodsView:
-    """Processes of one shard. `alive` includes those that are terminating."""
+    """Processes of one shard. `alive` includes those that are terminating.
+
+    Attributes
+    ----------
+    alive, ready, terminating
+        How many.
+    ends
+        When the last of those that are terminating will have been killed, RFC 3339; empty where there is none.
+    """
 
     alive: int = 0
     ready: int = 0
     terminating: int = 0
+    ends: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +264,22 @@ class ShardView:
     def gone(self) -> bool:
         """It is known that no process of it is left: then nothing of it can still be published."""
         return self.pods is not None and self.pods.alive == 0
+
+    def changes_hands_by_socket(self, *, now: str) -> bool:
+        """Whether a pod with several sockets is giving them to another one, one after the other.
+
+        Not for longer than Kubernetes lets it live: a pod whose node is lost is terminating for ever.
+
+        Parameters
+        ----------
+        now
+            Wall clock, RFC 3339.
+        """
+        pods, live = self.pods, self.deployment
+        if pods is None or live is None or not 0 < pods.terminating < pods.alive:
+            return False
+        both = live.replica_sets[-2:]  # whatever rolls, forwards or back, has the newest revisions
+        return now < pods.ends and any(entry.sockets > 1 for entry in both)
 
     @property
     def revision_floor(self) -> int:

@@ -12,6 +12,8 @@ What holds for a write
 * It never has more rows than the account carries. What leaves takes a place until it is gone, so what comes may have
   to wait: first come instruments that nobody streams, then the higher priority.
 * Equal content is not written.
+* An account whose pod gives its sockets to another one, one after the other, gets no table meanwhile: where an
+  instrument's socket is follows from the table, and both pods have to agree about it (docs/handover.md).
 * Within one table a token and a symbol stand once. The broker recycles tokens, so yesterday's contract, still leaving,
   may have today's token: then it goes at once.
 """
@@ -88,7 +90,7 @@ def next_tables(
     """
     roles = read_roles(snapshot.tables)
     facts = account_facts(snapshot, verdicts)
-    edits = {account.name: _Edit() for account in snapshot.accounts if not account.paused}
+    edits = {account.name: _Edit() for account in snapshot.accounts if _is_written(account, snapshot)}
     moving = 0
     for position, wanted in enumerate(resolution.wanted):
         row = wanted.row
@@ -125,6 +127,10 @@ def next_tables(
             if write is not None:
                 writes.append(write)
     return TablePlan(tuple(writes), tuple(waiting), moving)
+
+
+def _is_written(account: AccountView, snapshot: PoolSnapshot) -> bool:
+    return not account.paused and not snapshot.shard(account.name).changes_hands_by_socket(now=snapshot.now)
 
 
 def account_facts(snapshot: PoolSnapshot, verdicts: Mapping[str, Verdict]) -> PoolFacts:
