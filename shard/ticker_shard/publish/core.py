@@ -291,8 +291,9 @@ class PublisherCore:
 
     def _divide_anew(self, *, now_ns: int, wall_ns: int) -> None:
         """Go over to another number of lanes, unless a late call may still bring what another lane then has newer."""
-        unsure = any(outbox.unanswered for outbox in self._outboxes.values())
-        if self._assigned is not None and self.handover.divides_anew and not unsure:
+        if self._assigned is None or not self.handover.divides_anew:
+            return
+        if not any(outbox.unanswered for outbox in self._outboxes.values()):
             self.handover.divide()
             self._apply_table(now_ns=now_ns, wall_ns=wall_ns)
 
