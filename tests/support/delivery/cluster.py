@@ -94,24 +94,16 @@ class PoolDelivery:
     def finish(self) -> History:
         """The market stands still; everything is read to the end.
 
-        What was seen before it began to count holds values from before the tape: they are left out.
+        What was given out before it began to count holds values from before the tape: they are left out.
         """
         assert self.pool.simulator.pause(finish=True, timeout_ms=30_000)
         try:
             history = self.recorder.finish(self.bounds, within_s=COMPLETE_S)
-            return replace(_without_the_past(history), signs=tuple(self.pods.signs()))
+            given = tuple(one for one in history.given if one.at_ns >= history.start_ns)
+            stored = tuple(one for one in history.stored if one.at_ns >= history.start_ns)
+            return replace(history, given=given, stored=stored, signs=tuple(self.pods.signs()))
         finally:
             self.pool.simulator.resume()
-
-
-def _without_the_past(history: History) -> History:
-    start_ns = history.start_ns
-    return replace(
-        history,
-        given=tuple(one for one in history.given if one.at_ns >= start_ns),
-        stored=tuple(one for one in history.stored if one.at_ns >= start_ns),
-        told=tuple(one if one.at_ns >= start_ns else replace(one, rows=()) for one in history.told),
-    )
 
 
 @contextmanager
