@@ -39,7 +39,7 @@ BROKER: Final = f"{WORLD}-simulator.{NAMESPACE}.svc:8080"
 TEST_S: Final = 2_400  # the first test of a run also waits for image, cluster and another run's end
 READY_S: Final = 90.0
 ROLL_S: Final = 120.0
-DISCARD_S: Final = 120.0
+DISCARD_S: Final = 180.0  # a pod that slips in between has its whole grace period
 WAITS_S: Final = 0.5
 NAMES: Final = """
 ADANIENT ADANIPORTS APOLLOHOSP ASIANPAINT AXISBANK BAJAJFINSV BAJFINANCE BHARTIARTL BPCL BRITANNIA CIPLA COALINDIA

@@ -35,7 +35,14 @@ from ticker_shard.publish.intake import Intake
 from ticker_shard.publish.lanes import lanes_of
 from ticker_shard.publish.latency import Latency
 from ticker_shard.publish.ledger import DropCause, Ledger
-from ticker_shard.publish.limits import FLUSH_NS, MS_NS, ROUND_ROWS_MAX, SETTLING_REPEAT_NS, Timing
+from ticker_shard.publish.limits import (
+    FLUSH_NS,
+    MS_NS,
+    ROUND_ROWS_MAX,
+    SETTLING_FIRST_NS,
+    SETTLING_REPEAT_NS,
+    Timing,
+)
 from ticker_shard.publish.outbox import Outbox
 from ticker_shard.publish.rehearsal import Rehearsal
 from ticker_shard.publish.roster import Roster, mask_of
@@ -117,7 +124,7 @@ class PublisherCore:
         self._assigned: InstrumentTable | None = None
         self._roster: Roster | None = None
         self._offered_ns: int | None = None
-        self._settling_due_ns = 0
+        self._settling_due_ns, self._settling_wait_ns = 0, SETTLING_REPEAT_NS
         self._first = 0  # which channel a round starts with: turns, so that none starves
         self._flush_until_ns: int | None = None
         self._intake = Intake(handover=self.handover, batcher=self.batcher, ledger=self.ledger)
@@ -157,6 +164,9 @@ class PublisherCore:
         roster = self._roster = Roster(table)
         self.handover.configure((channel.name for channel in table.channels), revision=table.revision)
         self._intake.configure(roster)
+        if any(roster.settling[slots].any() for slots in owed.values()):
+            self._settling_wait_ns = SETTLING_FIRST_NS
+            self._settling_due_ns = now_ns + SETTLING_FIRST_NS
         rewritten = self._calls.configure(table)
         for name in [*table.members, *self._outboxes]:
             outbox = self._outboxes.setdefault(name, Outbox())
@@ -291,8 +301,9 @@ class PublisherCore:
 
     def _divide_anew(self, *, now_ns: int, wall_ns: int) -> None:
         """Go over to another number of lanes, unless a late call may still bring what another lane then has newer."""
-        unsure = any(outbox.unanswered for outbox in self._outboxes.values())
-        if self._assigned is not None and self.handover.divides_anew and not unsure:
+        if self._assigned is None or not self.handover.divides_anew:
+            return
+        if not any(outbox.unanswered for outbox in self._outboxes.values()):
             self.handover.divide()
             self._apply_table(now_ns=now_ns, wall_ns=wall_ns)
 
@@ -342,10 +353,12 @@ class PublisherCore:
     # -- private: planning
 
     def _repeat_settling(self, now_ns: int) -> None:
+        """Until it is told to stop, the other account may write too, and its last row may land behind a newer one."""
         roster = self._roster
         if roster is None or now_ns < self._settling_due_ns or self.relief.level is Level.SHED:
             return
-        self._settling_due_ns = now_ns + SETTLING_REPEAT_NS
+        self._settling_wait_ns = min(2 * self._settling_wait_ns, SETTLING_REPEAT_NS)
+        self._settling_due_ns = now_ns + self._settling_wait_ns
         for name in self.handover.held:
             if name in roster:
                 self._outboxes[name].repeat(roster.settling & roster.members[name])

@@ -148,6 +148,7 @@ class Handover(HandoverState):
         if channel is None:
             return Effect.NOTHING
         effect = on_claim(channel, answer, now_ns=now_ns)
+        self._held = None
         if effect is Effect.REWRITE and self.phase is not Phase.ACTIVE:
             self._move(Move.TOOK_FIRST)
         self._forget_if_retired(name, channel)
@@ -322,6 +323,7 @@ class Handover(HandoverState):
         if effect in (Effect.DROPPED, Effect.RELEASED):
             channel = self._channels[name]
             channel.end()
+            self._held = None
             if effect is Effect.DROPPED:
                 self._poll_due_ns = 0
             self._forget_if_retired(name, channel)

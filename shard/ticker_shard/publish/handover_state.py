@@ -35,6 +35,7 @@ class HandoverState:
         self._watcher = Watcher(instance, timing)
         self._channels: dict[str, ChannelTerm] = {}
         self._beside: dict[str, ChannelTerm] = {}  # lanes that this process does not want, to be looked at only
+        self._held: tuple[str, ...] | None = None  # as `held` was last; nothing where that may have changed
         self._terminated_ns = 0
         self._poll_due_ns = 0
         self._polled_ns: int | None = None
@@ -85,8 +86,10 @@ class HandoverState:
 
     @property
     def held(self) -> tuple[str, ...]:
-        """Channels held, those on their way out included."""
-        return tuple(sorted(name for name, channel in self._channels.items() if channel.held is not None))
+        """Channels held, those on their way out included; asked several times a frame."""
+        if self._held is None:
+            self._held = tuple(sorted(name for name, channel in self._channels.items() if channel.held is not None))
+        return self._held
 
     def other_holder(self, *, now_ns: int) -> bool | None:
         """Whether another process publishes for this account; `None` when that is not known."""
@@ -102,6 +105,8 @@ class HandoverState:
     @property
     def divides_anew(self) -> bool:
         """Whether the instruments are to be in another number of lanes from now on: `configure` after `divide`."""
+        if self.stages.parts == self.stages.sockets and self.held:
+            return False  # asked after every round
         return self.stages.parts_due(self._terms(), wanted=self._channels, leaving=self.leaving) != self.stages.parts
 
     # -- for Handover

@@ -1,9 +1,9 @@
 """Where rows come in: each to the queues of its channels, each counted once a channel.
 
-Where an account has one channel, nearly every frame is *plain*: its instruments are known, and published there. One
-look at one array says so. Else a frame is split by its instruments' first channel (`Roster.home`), not tried against
-each of up to 64 channels; instruments that are in several are looked at again, and only they. Rows of one instrument
-keep their order in each of its channels.
+Nearly every frame is *plain*: its instruments are known, and published in one channel, the same for all. One look at
+one array says so. Else a frame is split by its instruments' first channel (`Roster.home`), not tried against each of up
+to 64 channels; instruments that are in several are looked at again, and only they. Rows of one instrument keep their
+order in each of its channels.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class Intake:
     def __init__(self, *, handover: Handover, batcher: TickBatcher, ledger: Ledger) -> None:
         self._handover, self._batcher, self._ledger = handover, batcher, ledger
         self._roster: Roster | None = None
-        self._odd: NDArray[np.bool_] = np.ones(1, np.bool_)  # by slot: not published in the one channel there is
+        self._only = np.full(1, NOWHERE, np.int32)  # by slot: the one channel in which it is published
         self.open = True  # until the process goes
 
     def configure(self, roster: Roster) -> None:
         """A table was applied."""
         self._roster = roster
-        plain = roster.table.publishes & (roster.home == 0) & (len(roster.names) == 1)
-        self._odd = np.append(~plain, True)  # the last one stands for `UNKNOWN_SLOT`
+        plain = roster.table.publishes & ~roster.shared
+        self._only = np.append(np.where(plain, roster.home, NOWHERE), NOWHERE)  # the last: `UNKNOWN_SLOT`
 
     def offer(self, rows: TickRows, *, now_ns: int) -> None:
         """Take rows that validation passed."""
@@ -50,8 +50,8 @@ class Intake:
         if roster is None:
             self._ledger.unrouted += len(rows)
             return
-        if self._is_plain(rows.slot):
-            self._into(0, rows, now_ns=now_ns, plain=True)
+        if (only := self._only_channel(rows.slot)) != NOWHERE:
+            self._into(only, rows, now_ns=now_ns, plain=True)
             return
         known = (rows.slot >= 0) & (rows.slot < roster.table.capacity)
         if not known.all():
@@ -95,12 +95,15 @@ class Intake:
             self._ledger.withheld += len(self._batcher.take_out(name, silent))
             outbox.forget(gone)
 
-    def _is_plain(self, slots: Slots) -> bool:
-        """Whether all of these rows are published in the one channel there is."""
+    def _only_channel(self, slots: Slots) -> int:
+        """The one channel in which all of these rows are published; `NOWHERE` if it is not as simple as that."""
         try:
-            return not np.count_nonzero(self._odd[slots])
+            found = self._only[slots]
         except IndexError:  # of another table
-            return False
+            return NOWHERE
+        if not len(found) or np.count_nonzero(found != found[0]):
+            return NOWHERE
+        return int(found[0])
 
     def _into(self, channel: int, rows: TickRows, *, now_ns: int, plain: bool = False) -> None:
         """Rows of one channel's members; of a `plain` frame every one is published."""

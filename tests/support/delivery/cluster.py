@@ -94,16 +94,24 @@ class PoolDelivery:
     def finish(self) -> History:
         """The market stands still; everything is read to the end.
 
-        What was given out before it began to count holds values from before the tape: they are left out.
+        What was seen before it began to count holds values from before the tape: they are left out.
         """
         assert self.pool.simulator.pause(finish=True, timeout_ms=30_000)
         try:
             history = self.recorder.finish(self.bounds, within_s=COMPLETE_S)
-            given = tuple(one for one in history.given if one.at_ns >= history.start_ns)
-            stored = tuple(one for one in history.stored if one.at_ns >= history.start_ns)
-            return replace(history, given=given, stored=stored, signs=tuple(self.pods.signs()))
+            return replace(_without_the_past(history), signs=tuple(self.pods.signs()))
         finally:
             self.pool.simulator.resume()
+
+
+def _without_the_past(history: History) -> History:
+    """Messages stay: their rows are counted against the ledgers from the tape's begin on."""
+    start_ns = history.start_ns
+    return replace(
+        history,
+        given=tuple(one for one in history.given if one.at_ns >= start_ns),
+        stored=tuple(one for one in history.stored if one.at_ns >= start_ns),
+    )
 
 
 @contextmanager
