@@ -28,7 +28,8 @@ from typing import Final, NamedTuple
 
 from ticker_crds import Encoding
 from ticker_crds.constants import INSTRUMENTS_PER_SOCKET_MAX, SOCKETS_MAX
-from ticker_shard.publish.backpressure import BackpressureSettings, Level
+from ticker_shard.publish.alarm import Alarm
+from ticker_shard.publish.backpressure import BackpressureSettings
 from ticker_shard.publish.backpressure_log import LevelLog
 from ticker_shard.publish.breaker import REDIS, BreakerSettings, BreakerState, CircuitBreaker, Outcome
 from ticker_shard.publish.calls import NewestValues
@@ -137,17 +138,12 @@ class RedisPublisher(Standing):
         self.breaker = CircuitBreaker(jitter=jitter, settings=breaker)
         self._level_log = LevelLog(self.backpressure, shard=shard)
         self._redis_url, self._shard, self._timing, self._on_change = redis_url, shard, timing, on_change
-        self._wall_ns = wall_ns
-        self._window_ns = window_ms * MS_NS
-        self._wake = asyncio.Event()
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_ns = 0
+        self._wall_ns, self._window_ns = wall_ns, window_ms * MS_NS
+        self._alarm = Alarm(monotonic_ns)
         self._open: AnyDoor | None = None  # while the loop sleeps and has nothing else to do than rows
         self._posted: _Round | None = None  # on its way, while the loop sleeps
         self._quiet = False  # nothing is owed or wrong: accepted calls change nothing that others show
-        self._fault: Exception | None = None
-        self._permission_due_ns = 0
-        self._url_changed = False
+        self._permission_due_ns, self._url_changed = 0, False
         self._told: object = None
 
     # -- from the feed, the assignment and the supervisor; none of these waits or raises
@@ -155,7 +151,7 @@ class RedisPublisher(Standing):
     def configure(self, table: InstrumentTable) -> None:
         """Apply a table (revisions only grow; the caller judged it). Configure `newest` first."""
         self._core.configure(table, now_ns=self._monotonic_ns(), wall_ns=self._wall_ns())
-        self._wake.set()
+        self._alarm.ring()
 
     def offer(self, rows: TickRows) -> None:
         """Take rows that validation passed. `newest` already knows them."""
@@ -164,15 +160,15 @@ class RedisPublisher(Standing):
         if self._level_log.tell():
             self._on_change()
         if self._open is None:
-            self._wake.set()
+            self._alarm.ring()
         else:
-            self._look_by(now_ns + self._window_ns)
+            self._alarm.ring_by(now_ns + self._window_ns)
 
     def refresh(self, slots: Slots) -> None:
         """Publish these newest rows once more, because `newest` has more to say about them; counted as repeated."""
         if len(slots):
             self._core.refresh(slots)
-            self._wake.set()
+            self._alarm.ring()
 
     def reject(self, reason: str, slots: Slots) -> None:
         """Account for rows that validation refused; unknown slots count as unrouted."""
@@ -182,41 +178,41 @@ class RedisPublisher(Standing):
         """The frame is complete: what is queued may leave now, and does if nothing is outstanding."""
         self._core.batcher.frame_complete()
         if self._open is None:
-            self._wake.set()
+            self._alarm.ring()
         elif self._posted is None and not self._url_changed:
             self._post_aside(self._open)
 
     def set_feed(self, warm: bool, *, socket: int | None = None) -> None:
         """Tell whether a socket (from 1 on; `None`: each) is open and everything wanted of it is confirmed."""
         self._core.handover.feed(warm=warm, now_ns=self._monotonic_ns(), socket=socket)
-        self._wake.set()
+        self._alarm.ring()
 
     def socket_closed(self, socket: int) -> None:
         """One of `sockets_done` is closed: its place at the broker is free."""
         self._core.handover.socket_closed(socket)
-        self._wake.set()
+        self._alarm.ring()
 
     def report_gap(self, slots: Slots, *, start_ns: int, end_ns: int, cause: str) -> None:
         """Have a gap (wall clock) of these instruments published and stored."""
         self._core.holes.set_clock(now_ns=self._monotonic_ns(), wall_ns=self._wall_ns())
         self._core.report_gap(slots, start_ns=start_ns, end_ns=end_ns, cause=cause)
-        self._wake.set()
+        self._alarm.ring()
 
     def set_holes(self, holes: Sequence[Hole]) -> None:
         """Say what the feed does not deliver at the moment: all of it, each time it changes."""
         self._core.holes.set_clock(now_ns=self._monotonic_ns(), wall_ns=self._wall_ns())
         self._core.holes.feed_misses(holes)
-        self._wake.set()
+        self._alarm.ring()
 
     def terminate(self) -> None:
         """SIGTERM: hand over, or drain; then `run` returns."""
         self._core.handover.terminate(now_ns=self._monotonic_ns())
-        self._wake.set()
+        self._alarm.ring()
 
     def reconnect(self) -> None:
         """The URL is another one now: use it from the next round on."""
         self._url_changed = True
-        self._wake.set()
+        self._alarm.ring()
 
     # -- the loop
 
@@ -226,7 +222,7 @@ class RedisPublisher(Standing):
         timekeeper = asyncio.create_task(self._keep_time(), name="publisher-time")
         try:
             while True:
-                self._wake.clear()
+                self._alarm.hush()
                 if timekeeper.done():
                     timekeeper.result()  # it has no end but a fault
                 core.advance(now_ns=self._monotonic_ns())
@@ -253,8 +249,7 @@ class RedisPublisher(Standing):
             core.close_books()
         finally:
             timekeeper.cancel()
-            if self._alarm is not None:
-                self._alarm.cancel()
+            self._alarm.close()
             await self._disconnect()
             self._tell()
 
@@ -314,15 +309,14 @@ class RedisPublisher(Standing):
         """Send what is due now."""
         self._posted = self._post(door)
         if not door.tells:
-            self._wake.set()
+            self._alarm.ring()
 
     def _answered(self) -> None:
         """Something came from Redis. What goes wrong here must not end in the transport, which would only log it."""
         try:
             self._settle_aside()
         except Exception as error:
-            self._fault = error
-            self._wake.set()
+            self._alarm.fail(error)
 
     def _settle_aside(self) -> None:
         """Settle the round that is on its way, and send what was queued meanwhile."""
@@ -331,28 +325,15 @@ class RedisPublisher(Standing):
             return  # the loop collects for itself
         answers = door.answered(posted.requests)
         if answers is None:
-            self._wake.set()
+            self._alarm.ring()
             return
         self._posted = None
         changed = self._take_in(posted, answers)
         self._report_round(answers)
         if changed or not self._quiet or not all(isinstance(answer, Accepted) for answer in answers):
-            self._wake.set()
+            self._alarm.ring()
         elif self._core.batcher.anything_queued():
             self._post_aside(door)
-
-    def _look_by(self, at_ns: int) -> None:
-        """Have the loop wake then, if nothing wakes it before."""
-        if self._alarm is not None:
-            if self._alarm_ns <= at_ns:
-                return
-            self._alarm.cancel()
-        seconds = max(0, at_ns - self._monotonic_ns()) / SECOND_NS
-        self._alarm, self._alarm_ns = asyncio.get_running_loop().call_later(seconds, self._ring), at_ns
-
-    def _ring(self) -> None:
-        self._alarm = None
-        self._wake.set()
 
     async def _connect(self) -> AnyDoor | None:
         try:
@@ -365,8 +346,7 @@ class RedisPublisher(Standing):
             self._core.trouble = error.trouble
             self._report(Outcome.FAILURE)
             return None
-        self._door = door
-        self._permission_due_ns = 0
+        self._door, self._permission_due_ns = door, 0
         return door
 
     async def _disconnect(self) -> None:
@@ -407,26 +387,13 @@ class RedisPublisher(Standing):
 
     async def _sleep_until(self, until_ns: int) -> None:
         """Until then, or until something happens."""
-        self._look_by(until_ns)
-        await self._wake.wait()
-        if self._fault is not None:
-            raise self._fault
+        self._alarm.ring_by(until_ns)
+        await self._alarm.wait()
 
     def _tell(self) -> None:
         """Call `on_change` when something that others show has changed."""
         self._level_log.tell()
-        shedding = self.backpressure.level is Level.SHED
-        sockets = (self.sockets_allowed, self.sockets_done)
-        now = (
-            self.state,
-            self.leaving,
-            self.holdings,
-            self.acknowledged,
-            self.trouble,
-            self.connected,
-            shedding,
-            sockets,
-        )
+        now = self._shown
         if now != self._told:
             self._told = now
             self._on_change()

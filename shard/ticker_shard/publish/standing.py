@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 
-from ticker_shard.publish.backpressure import BackpressureMonitor
+from ticker_shard.publish.backpressure import BackpressureMonitor, Level
 from ticker_shard.publish.core import PublisherCore
 from ticker_shard.publish.doors import AnyDoor
 from ticker_shard.publish.fence import Trouble
@@ -146,3 +146,10 @@ class Standing:
     def connected(self) -> bool:
         """Whether there is a connection to Redis."""
         return self._door is not None
+
+    @property
+    def _shown(self) -> object:
+        """All that others show of this process; it differs when any of it does."""
+        shedding, sockets = self.backpressure.level is Level.SHED, (self.sockets_allowed, self.sockets_done)
+        says = (self.state, self.leaving, self.holdings, self.acknowledged, self.trouble, self.connected)
+        return says, shedding, sockets
