@@ -519,7 +519,9 @@ async def test_a_cancelled_run_says_goodbye(broker: Broker) -> None:
 
     task.cancel()
 
-    await feed.until(lambda: broker.peers[0].close_code == 1000 and task.done(), "close frame, task gone")
+    await feed.until(lambda: broker.peers[0].close_code is not None and task.done(), "close frame, task gone")
+    assert broker.peers[0].close_code == 1000
+    assert task.cancelled()
 
 
 async def test_close_does_not_wait_for_an_upgrade_that_never_comes() -> None:

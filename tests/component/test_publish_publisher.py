@@ -6,6 +6,7 @@ The hand-over's times are scaled down by about four; their relations are those o
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -31,6 +32,7 @@ from tests.support.ticks import CHANNEL, a_table, some_rows
 from ticker_client import decode_gap, fence_key, gaps_key, last_values_key
 from ticker_crds import Role
 from ticker_shard.publish.breaker import BreakerState
+from ticker_shard.publish.encode_times import iso_utc
 from ticker_shard.publish.handover import Phase
 from ticker_shard.publish.limits import MS_NS
 from ticker_shard.publish.publisher import RedisPublisher
@@ -397,10 +399,17 @@ async def test_a_gap_told_right_after_the_clock_was_set_back_is_no_gap_of_the_te
     wrong_by[0] = -3_600 * 10**9
 
     end_ns = time.time_ns() + wrong_by[0]
-    pod.publisher.report_gap(np.array([0], np.int32), start_ns=end_ns - 10**6, end_ns=end_ns, cause="silent")
-
+    start_ns = end_ns - 10**6
+    pod.publisher.report_gap(np.array([0], np.int32), start_ns=start_ns, end_ns=end_ns, cause="silent")
     await until(lambda: client.xlen(gaps_key(CHANNEL)))
     await pod.die()
+
+    ((_, entry),) = client.xrange(gaps_key(CHANNEL))
+    gap = json.loads(entry[b"gap"])
+    assert (gap["cause"], gap["symbols"]) == ("silent", ["NFO:X0"])
+    assert (gap["start"], gap["end"]) == (iso_utc(start_ns), iso_utc(end_ns)), (
+        "whole, though the claim has a later time"
+    )
 
 
 async def test_a_channel_that_leaves_the_table_is_freed(pods, client):

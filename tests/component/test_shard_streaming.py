@@ -310,6 +310,7 @@ def test_a_changed_redis_url_is_followed(
         shard.wait_until(lambda: len(last_rows(elsewhere, EQUITY)) == 10, "it publishes to the other database")
         bench.stand_still()
         shard.wait_until(lambda: not wrong_rows(bench, elsewhere, table), "with the right last values", within_s=5)
+        assert wrong_rows(bench, elsewhere, table) == []
 
 
 def test_no_secret_shows_anywhere(bench: Bench, client: redis.Redis, listed: list[Listed], redis_url: str) -> None:

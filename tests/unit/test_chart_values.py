@@ -47,11 +47,15 @@ def present(values: Any, schema: dict[str, Any], path: tuple[str, ...] = ()) -> 
 
 
 def test_the_schema_is_one() -> None:
-    jsonschema.Draft7Validator.check_schema(SCHEMA)
+    of_schemas = jsonschema.Draft7Validator(
+        jsonschema.Draft7Validator.META_SCHEMA, format_checker=jsonschema.Draft7Validator.FORMAT_CHECKER
+    )
+
+    assert list(of_schemas.iter_errors(SCHEMA)) == []
 
 
 def test_the_default_values_satisfy_it() -> None:
-    jsonschema.Draft7Validator(SCHEMA).validate(VALUES)
+    assert list(jsonschema.Draft7Validator(SCHEMA).iter_errors(VALUES)) == []
 
 
 def test_every_object_refuses_what_it_does_not_declare() -> None:

@@ -70,8 +70,9 @@ def test_tests_exist(page: Path) -> None:
 
 @EACH
 def test_python_is_python(page: Path) -> None:
-    for text in blocks(page, "python"):
-        compile(text, str(page), "exec")
+    compiled = [compile(text, str(page), "exec") for text in blocks(page, "python")]
+
+    assert len(compiled) == page.read_text().count("```python\n"), "no block was overlooked"
 
 
 def test_the_checks_find_what_they_look_for() -> None:
