@@ -130,25 +130,33 @@ class HandoverHistory(RuleBasedStateMachine):
 
 # -- seeded walks
 
+KINDS = 16  # of what may happen at a step: the faults below, and what a walk adds to them
 
-def walk(make_world: MakeWorld, seed: int, steps: int = 60) -> World:
-    """One seeded history with every kind of fault."""
-    chance, world = Random(seed), make_world()
-    world.start()
-    world.start()
-    older: object = None
-    for _ in range(20):
-        world.everybody()
-    for _ in range(steps):
-        pod = chance.choice(world.pods[-PODS_MAX:])
-        match chance.randrange(16):
+
+class SeededFaults:
+    """Faults that chance gives to a world.
+
+    Parameters
+    ----------
+    start
+        Starts one more process.
+    """
+
+    def __init__(self, world: World, chance: Random, *, start: Callable[[], Pod]) -> None:
+        self.world, self.chance, self.start = world, chance, start
+        self.older: object = None
+
+    def strikes(self, kind: int, pod: Pod) -> bool:
+        """Whether this kind is a fault, and one that can befall now; then it has."""
+        world, chance = self.world, self.chance
+        match kind:
             case 0:
                 world.kill(pod)
             case 1 if world.living < PODS_MAX:
                 if chance.random() < 0.5:
                     world.restart(pod)
                 else:
-                    world.start()
+                    self.start()
             case 2:
                 world.sigterm(pod)
             case 3:
@@ -163,15 +171,32 @@ def walk(make_world: MakeWorld, seed: int, steps: int = 60) -> World:
             case 8:
                 world.redis_up(data=None)
             case 9:
-                older = world.twin.snapshot()
-            case 10 if older is not None:
-                world.redis_up(data=older)
-            case 11 | 12 | 13:
-                world.tick(chance.randrange(2))
-                world.step(pod)
+                self.older = world.twin.snapshot()
+            case 10 if self.older is not None:
+                world.redis_up(data=self.older)
             case _:
-                for _ in range(chance.randrange(12)):
-                    world.everybody()
+                return False
+        return True
+
+
+def walk(make_world: MakeWorld, seed: int, steps: int = 60) -> World:
+    """One seeded history with every kind of fault."""
+    chance, world = Random(seed), make_world()
+    world.start()
+    world.start()
+    for _ in range(20):
+        world.everybody()
+    faults = SeededFaults(world, chance, start=world.start)
+    for _ in range(steps):
+        pod, kind = chance.choice(world.pods[-PODS_MAX:]), chance.randrange(KINDS)
+        if faults.strikes(kind, pod):
+            pass
+        elif kind in (11, 12, 13):
+            world.tick(chance.randrange(2))
+            world.step(pod)
+        else:
+            for _ in range(chance.randrange(12)):
+                world.everybody()
         world.check()
     world.heal()
     return world

@@ -280,20 +280,21 @@ class World:
             if not balance.balanced:
                 raise ViolationError(f"{pod.name}: {balance}, difference {balance.difference}")
 
+    def assert_newest(self) -> None:
+        """The last values are the market's."""
+        for channel in self.channels:
+            for slot, price in self.prices.items():
+                row = self.twin.last.get(channel, {}).get(f"NFO:X{slot}".encode())
+                value = 0 if row is None else scaled_price(row)
+                if value != price:
+                    raise ViolationError(f"{channel}: X{slot} is {value} in the last values, {price} on the market")
+
     def heal(self) -> None:
         """All faults end; soon one wanted process holds every channel and the last values are the newest."""
-        self.redis_up()
-        self.late.clear()
-        for pod in self.pods:
-            self.resume(pod)
-            self.set_feed(pod, on=True)
-        if not any(self._wanted(pod) for pod in self.pods):
-            self.start()
+        self.end_faults()
         for _ in range(HEAL_NS // STEP_NS):
             self.everybody()
-        self.tick(0)
-        self.everybody()
-        self.everybody()
+        self.one_more_tick()
         for channel in self.channels:
             holding = [pod for pod in self.pods if pod.running and pod.core.handover.holds(channel)]
             record = self.twin.records.get(channel)
@@ -301,12 +302,24 @@ class World:
                 raise ViolationError(f"{channel}: {len(holding)} processes believe that they hold it")
             if record is None or record.holder != holding[0].core.handover.process:
                 raise ViolationError(f"{channel}: {record} is not {holding[0].name}'s")
-            for slot, price in self.prices.items():
-                row = self.twin.last.get(channel, {}).get(f"NFO:X{slot}".encode())
-                value = 0 if row is None else scaled_price(row)
-                if value != price:
-                    raise ViolationError(f"{channel}: X{slot} is {value} in the last values, {price} on the market")
+        self.assert_newest()
         self.check()
+
+    def end_faults(self) -> None:
+        """Redis is there, nothing is on its way, everybody runs and has a feed, and one of them at least is wanted."""
+        self.redis_up()
+        self.late.clear()
+        for pod in self.pods:
+            self.resume(pod)
+            self.set_feed(pod, on=True)
+        if not any(self._wanted(pod) for pod in self.pods):
+            self.start()
+
+    def one_more_tick(self) -> None:
+        """A price moves, and everybody has the time to say so."""
+        self.tick(0)
+        self.everybody()
+        self.everybody()
 
     def everybody(self) -> None:
         """Each process makes rounds until nothing more is due; then a quarter of a second passes."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from tests.support.handover_histories import KINDS, PODS_MAX, SeededFaults
 from tests.support.lane_world import LanePod, LaneWorld, every_instrument_ticks
 from ticker_crds.constants import SOCKETS_MAX
 from ticker_shard.publish.core import PublisherCore
@@ -115,42 +116,19 @@ def any_order(make_world: MakeWorld, seed: int, steps: int = 60) -> LaneWorld:
     """One seeded history with every kind of fault, and pods of one or two sockets."""
     chance, world = Random(seed), make_world()
     serve(world, chance.choice((1, 2)))
-    older: object = None
+    faults = SeededFaults(world, chance, start=lambda: world.start(sockets=chance.choice((1, 2))))
     for _ in range(steps):
-        pod = chance.choice(world.pods[-3:])
-        match chance.randrange(16):
-            case 0:
-                world.kill(pod)
-            case 1 if world.living < 3:
-                if chance.random() < 0.5:
-                    world.restart(pod)
-                else:
-                    world.start(sockets=chance.choice((1, 2)))
-            case 2:
-                world.sigterm(pod)
-            case 3:
-                world.pause(pod)
-            case 4:
-                world.resume(pod)
-            case 5 | 6:
-                carried_out = chance.randrange(4)
-                world.step(pod, carried_out=carried_out, answered=chance.randrange(carried_out + 1), late=True)
-            case 7:
-                world.land_late(chance.randrange(6))
-            case 8:
-                world.redis_up(data=None)
-            case 9:
-                older = world.twin.snapshot()
-            case 10 if older is not None:
-                world.redis_up(data=older)
-            case 11:
-                world.set_feed(pod, on=chance.random() < 0.5)
-            case 12 | 13:
-                world.tick(chance.randrange(len(world.prices)))
-                world.step(pod)
-            case _:
-                for _ in range(chance.randrange(12)):
-                    world.everybody()
+        pod, kind = chance.choice(world.pods[-PODS_MAX:]), chance.randrange(KINDS)
+        if faults.strikes(kind, pod):
+            pass
+        elif kind == 11:
+            world.set_feed(pod, on=chance.random() < 0.5)
+        elif kind in (12, 13):
+            world.tick(chance.randrange(len(world.prices)))
+            world.step(pod)
+        else:
+            for _ in range(chance.randrange(12)):
+                world.everybody()
         world.check()
         assert world.places <= SOCKETS_MAX
     world.heal()

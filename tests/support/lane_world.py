@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tests.support.handover_world import HEAL_NS, STEP_NS, Pod, ViolationError, World, scaled_price
+from tests.support.handover_world import HEAL_NS, STEP_NS, Pod, ViolationError, World
 from tests.support.ticks import NewestRows, a_table
 from ticker_crds.constants import SOCKETS_MAX
 from ticker_shard.publish.handover import Phase
@@ -170,14 +170,6 @@ class LaneWorld(World):
                     raise ViolationError(f"{channel}: X{slot} has the voices {voices}")
         self.assert_newest()
 
-    def assert_newest(self) -> None:
-        for channel in self.channels:
-            for slot, price in self.prices.items():
-                row = self.twin.last.get(channel, {}).get(f"NFO:X{slot}".encode())
-                value = 0 if row is None else scaled_price(row)
-                if value != price:
-                    raise ViolationError(f"{channel}: X{slot} is {value} in the last values, {price} on the market")
-
     def _settled(self) -> bool:
         last = next(pod for pod in self.pods if self._wanted(pod))
         handover = last.core.handover
@@ -186,13 +178,7 @@ class LaneWorld(World):
 
     def heal(self) -> None:
         """All faults end; soon one wanted process holds every lane that it wants, and no other lane is held."""
-        self.redis_up()
-        self.late.clear()
-        for pod in self.pods:
-            self.resume(pod)
-            self.set_feed(pod, on=True)
-        if not any(self._wanted(pod) for pod in self.pods):
-            self.start()
+        self.end_faults()
         for pod in [pod for pod in self.pods if self._wanted(pod)][:-1]:
             self.sigterm(pod)  # Kubernetes wants one
         settled = 0
@@ -201,9 +187,7 @@ class LaneWorld(World):
             settled = settled + 1 if self._settled() else 0
             if settled > 8:
                 break
-        self.tick(0)
-        self.everybody()
-        self.everybody()
+        self.one_more_tick()
         last = next(pod for pod in self.pods if self._wanted(pod))
         if set(last.core.handover.held) != set(last.core.handover.channels):
             raise ViolationError(f"{last.name} holds {last.core.handover.held} of {last.core.handover.channels}")
