@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.support.handover_world import World, scaled_price
+from tests.support.lane_world import LaneWorld
 
 
 def one_holder_each(world: World) -> bool:
@@ -12,6 +13,17 @@ def one_holder_each(world: World) -> bool:
         for channel in world.channels
     }
     return holding == {channel: [world.twin.records[channel].holder] for channel in world.channels}
+
+
+def holders_of_everything(world: World) -> list[str]:
+    """Processes that hold all that they are to publish: every channel, and every lane of it."""
+    shards = [(pod.name, pod.core.handover) for pod in world.pods if pod.running]
+    return [name for name, handover in shards if handover.held and set(handover.held) == set(handover.channels)]
+
+
+def one_voice_each(world: LaneWorld) -> bool:
+    """Each instrument is published by one process, in each channel."""
+    return all(len(world.voices(channel, slot)) == 1 for channel in world.channels for slot in world.prices)
 
 
 def newest_values(world: World) -> dict[str, dict[bytes, int]]:

@@ -49,6 +49,7 @@ class LaneWorld(World):
 
     refused: int = 0
     most: int = 0
+    heard: set[int] = field(default_factory=set)  # how many voices an instrument had whenever that was looked at
 
     def __post_init__(self) -> None:
         self.table = a_table(INSTRUMENTS, channels=self.channels)
@@ -166,6 +167,7 @@ class LaneWorld(World):
         for channel in self.channels:
             for slot in self.prices:
                 voices = self.voices(channel, slot)
+                self.heard.add(len(voices))
                 if len(voices) != 1:
                     raise ViolationError(f"{channel}: X{slot} has the voices {voices}")
         self.assert_newest()

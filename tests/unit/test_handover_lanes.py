@@ -12,9 +12,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.handover_histories import HandoverHistory
+from tests.support.handover_outcome import holders_of_everything, market, newest_values, one_voice_each
 from tests.support.lane_histories import LANE_VARIANTS, OVERLAPS, any_order, crash, lane_gauntlet, roll_out, undo
 from tests.support.lane_world import LaneWorld
 from ticker_crds.constants import SOCKETS_MAX
+from ticker_shard.publish.handover import Phase
 
 TURNS = 14  # from SIGTERM until the old process is gone, and two more
 
@@ -34,29 +36,51 @@ TestAnyHistoryOfTwoSocketsKeepsThePromises = LaneHistory.TestCase
 def test_a_rollout_leaves_no_instrument_without_a_voice_and_none_with_two(serving, coming):
     world = roll_out(LaneWorld, serving, coming)
 
+    assert world.heard == {1}
+    assert newest_values(world) == market(world)
     assert world.most == min(serving + coming, SOCKETS_MAX), "it used the places there are"
 
 
 def test_rollouts_follow_one_another():
-    roll_out(LaneWorld, 2, 2, 1, 2, 2, 1, 1, 2)
+    world = roll_out(LaneWorld, 2, 2, 1, 2, 2, 1, 1, 2)
+
+    *before, last = world.pods
+    assert [pod.core.handover.phase for pod in before] == [Phase.GONE] * 7
+    assert holders_of_everything(world) == [last.name]
+    assert world.heard == {1}
+    assert world.refused == 0
+    assert newest_values(world) == market(world)
 
 
 @pytest.mark.parametrize("after", range(TURNS))
 @pytest.mark.parametrize(("serving", "coming"), OVERLAPS[1:])
 def test_a_rollout_undone_midway_leaves_no_instrument_without_a_voice(serving, coming, after):
-    undo(LaneWorld, serving, coming, after=after)
+    world = undo(LaneWorld, serving, coming, after=after)
+
+    assert world.heard == {1}
+    assert [pod.core.handover.phase for pod in world.pods[:-1]] == [Phase.GONE] * 2
+    assert holders_of_everything(world) == [world.pods[-1].name]
+    assert newest_values(world) == market(world)
 
 
 @pytest.mark.parametrize("who", [0, 1], ids=["old", "new"])
 @pytest.mark.parametrize("after", range(0, TURNS, 2))
 @pytest.mark.parametrize(("serving", "coming"), OVERLAPS[1:])
 def test_a_crash_midway_heals(serving, coming, after, who):
-    crash(LaneWorld, serving, coming, after=after, who=who)
+    world = crash(LaneWorld, serving, coming, after=after, who=who)
+
+    assert len(holders_of_everything(world)) == 1
+    assert one_voice_each(world)
+    assert newest_values(world) == market(world)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_seeded_histories_of_several_sockets_keep_the_promises(seed):
-    any_order(LaneWorld, seed)
+    world = any_order(LaneWorld, seed)
+
+    assert len(holders_of_everything(world)) == 1
+    assert one_voice_each(world)
+    assert newest_values(world) == market(world)
 
 
 @pytest.mark.parametrize("variant", LANE_VARIANTS)
