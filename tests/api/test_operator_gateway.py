@@ -176,7 +176,7 @@ def _deployment(name: str, labels: dict[str, str]) -> dict[str, Any]:
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "labels": labels}, "spec": spec}
 
 
-@pytest.mark.parametrize(
+OWN_AND_STRANGERS = pytest.mark.parametrize(
     ("labels", "left"),
     [
         ({LABEL_MANAGED_BY: MANAGED_BY, LABEL_ACCOUNT: "acc1"}, False),
@@ -186,6 +186,9 @@ def _deployment(name: str, labels: dict[str, str]) -> dict[str, Any]:
     ],
     ids=["the shard's own", "without labels", "somebody else's", "another account's"],
 )
+
+
+@OWN_AND_STRANGERS
 async def test_removal_of_a_shard_deletes_its_own_deployment_and_no_strangers_of_that_name(
     gateway: Gateway, pool: Pool, labels: dict[str, str], left: bool
 ) -> None:
@@ -209,16 +212,7 @@ LEFTOVERS: dict[Resource, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("labels", "left"),
-    [
-        ({LABEL_MANAGED_BY: MANAGED_BY, LABEL_ACCOUNT: "acc1"}, False),
-        ({}, True),
-        ({LABEL_MANAGED_BY: "Helm", LABEL_ACCOUNT: "acc1"}, True),
-        ({LABEL_MANAGED_BY: MANAGED_BY, LABEL_ACCOUNT: "acc2"}, True),
-    ],
-    ids=["the shard's own", "without labels", "somebody else's", "another account's"],
-)
+@OWN_AND_STRANGERS
 async def test_removal_of_a_shard_deletes_what_was_made_for_it_and_nothing_else_of_those_names(
     gateway: Gateway, pool: Pool, labels: dict[str, str], left: bool
 ) -> None:
