@@ -143,7 +143,7 @@ class Reason(StrEnum):
     CURRENT = "Current"
     DRIFT_HEALED = "DriftHealed"
     SURGE = "Surge"  # a new pod streams before the old one stops
-    NO_SPARE_SOCKET = "NoSpareSocket"  # two or three sockets: the old pod stops first
+    NO_SPARE_SOCKET = "NoSpareSocket"  # three sockets: the old pod stops first
     # lifecycle
     DRAINING = "Draining"
     DRAINED = "Drained"

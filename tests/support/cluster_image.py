@@ -4,7 +4,7 @@ Nothing here is downloaded from a registry of images. The base is Debian with Py
 the pod's pause program is built from `tests/controlplane/pause`; Redis is Debian's. An archive is named after a hash of
 everything it was made from, so a second run finds it and a changed Dockerfile never meets a stale one.
 
-Where docker is the tool at hand, `make image` is a plain `docker build .`.
+Where docker is the tool at hand, `make image` is a plain `docker build .` under the name that the chart asks for.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+import yaml
 
 from tests.support.cluster_machine import MachineError
 
@@ -53,6 +55,13 @@ IMAGE_SOURCES: Final = (
     "simulator",
 )
 CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+def chart_image() -> str:
+    """The image that the chart asks for as long as no value names another."""
+    chart = ROOT / "charts" / "tickershard"
+    values, about = (yaml.safe_load((chart / name).read_text()) for name in ("values.yaml", "Chart.yaml"))
+    return f"{values['image']['repository']}:{about['appVersion']}"
 
 
 def product_archive() -> Path:
@@ -246,7 +255,7 @@ def _run(command: Sequence[str], *, stdin: str | None = None, environment: Mappi
 def main() -> int:
     """Build the product's image; where docker is at hand and buildah is not, by docker."""
     if shutil.which("buildah") is None and shutil.which("docker") is not None:
-        return subprocess.run(["docker", "build", "--tag", "tickershard:dev", str(ROOT)], check=False).returncode
+        return subprocess.run(["docker", "build", "--tag", chart_image(), str(ROOT)], check=False).returncode
     archive = product_archive()
     print(f"{archive}\n(docker load, ctr images import: {product_image(archive.stem.rpartition('-')[2])})")
     return 0

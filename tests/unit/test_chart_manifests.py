@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.support.chart import CHART, NAMESPACE, REDIS, RELEASE, ROOT, TRIAL, ChartRefusedError, render, strings_in
+from tests.support.cluster_image import chart_image
 from ticker_crds.account import KiteAccount
 from ticker_crds.constants import LABEL_CREDENTIALS
 from ticker_crds.subscription import TickerSubscription
@@ -35,6 +36,12 @@ FULL = {
 
 
 # -- the operator ----------------------------------------------------------------
+
+
+def test_the_image_that_make_image_builds_by_docker_is_the_one_it_runs() -> None:
+    (container,) = render(REDIS).operator()["spec"]["template"]["spec"]["containers"]
+
+    assert container["image"] == chart_image()
 
 
 def test_runs_one_operator_at_a_time() -> None:
