@@ -5,7 +5,7 @@ Labels are outcomes, reasons and names of our own making; never an instrument (9
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -124,6 +124,20 @@ def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"tickershard_{name}", text, value=value)
 
 
+def _one_of(name: str, text: str, label: str, words: Iterable[str], *, now: str) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"tickershard_{name}", text, labels=(label,))
+    for word in words:
+        family.add_metric((word,), int(word == now))
+    return family
+
+
+def _transitions(name: str, text: str, counts: Mapping[tuple[str, str], int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"tickershard_{name}", text, labels=("from", "to"))
+    for pair, count in counts.items():
+        family.add_metric(pair, count)
+    return family
+
+
 def _ledger(ledger: Ledger) -> Families:
     rows = CounterMetricFamily(
         "tickershard_rows",
@@ -168,29 +182,27 @@ def _redis(sample: Sample) -> Families:
 
 
 def _circuit(circuit: CircuitBreaker) -> Families:
-    states = GaugeMetricFamily("tickershard_redis_circuit_state", "1 for the circuit's state.", labels=("state",))
-    for state in BreakerState:
-        states.add_metric((state.value,), int(state is circuit.state))
-    yield states
-    transitions = CounterMetricFamily(
-        "tickershard_redis_circuit_transitions", "Changes of the circuit's state.", labels=("from", "to")
+    yield _one_of(
+        "redis_circuit_state", "1 for the circuit's state.", "state", [state.value for state in BreakerState],
+        now=circuit.state.value,
+    )  # fmt: skip
+    yield _transitions(
+        "redis_circuit_transitions",
+        "Changes of the circuit's state.",
+        {(before.value, after.value): count for (before, after), count in circuit.transitions.items()},
     )
-    for (before, after), count in circuit.transitions.items():
-        transitions.add_metric((before.value, after.value), count)
-    yield transitions
 
 
 def _backpressure(monitor: BackpressureMonitor) -> Families:
-    levels = GaugeMetricFamily("tickershard_backpressure_level", "1 for how much gives way.", labels=("level",))
-    for level in Level:
-        levels.add_metric((level.word,), int(level is monitor.level))
-    yield levels
-    transitions = CounterMetricFamily(
-        "tickershard_backpressure_transitions", "Changes of the level of backpressure.", labels=("from", "to")
+    yield _one_of(
+        "backpressure_level", "1 for how much gives way.", "level", [level.word for level in Level],
+        now=monitor.level.word,
+    )  # fmt: skip
+    yield _transitions(
+        "backpressure_transitions",
+        "Changes of the level of backpressure.",
+        {(before.word, after.word): count for (before, after), count in monitor.transitions.items()},
     )
-    for (before, after), count in monitor.transitions.items():
-        transitions.add_metric((before.word, after.word), count)
-    yield transitions
     yield _gauge(
         "queue_fill", "The fullest queue, as a fraction of its ceiling, when last looked at.", monitor.load.fill
     )
@@ -242,10 +254,10 @@ def _feed(feed: FeedStatus) -> Families:
 
 
 def _process(sample: Sample) -> Families:
-    phases = GaugeMetricFamily("tickershard_phase", "1 for where this process is in the hand-over.", labels=("phase",))
-    for phase in Phase:
-        phases.add_metric((phase.value,), int(phase is sample.phase))
-    yield phases
+    yield _one_of(
+        "phase", "1 for where this process is in the hand-over.", "phase", [phase.value for phase in Phase],
+        now=sample.phase.value,
+    )  # fmt: skip
     yield CounterMetricFamily(
         "tickershard_options_repriced",
         "Option rows published once more because their underlying moved.",
