@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests.support.feed_shard import a_table, streaming
-from tests.support.simulator import SimulatorProcess, simulator
+from tests.support.simulator import SimulatorProcess, put_right, simulator
 from ticker_crds import Mode
 from ticker_shard.feed import (
     ChangeKind,
@@ -47,11 +47,8 @@ def shared() -> Iterator[SimulatorProcess]:
 
 @pytest.fixture
 def sim(shared: SimulatorProcess) -> Iterator[SimulatorProcess]:
-    yield shared
-    shared.control.heal()
-    shared.control.resume()
-    for number in range(1, 4):
-        shared.control.grant(f"simkey{number}", f"simtoken{number}")
+    with put_right(shared, keys=3) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.simulator import ControlError, SimulatorProcess, simulator
+from tests.support.simulator import ControlError, SimulatorProcess, put_right, simulator
 from tests.support.socket_client import connect, refusal
 
 NIFTY, SENSEX, RELIANCE, INFY, SBIN = 256265, 265, 738561, 408065, 779521
@@ -29,11 +29,8 @@ def shared() -> Iterator[SimulatorProcess]:
 
 @pytest.fixture
 def sim(shared: SimulatorProcess) -> Iterator[SimulatorProcess]:
-    yield shared
-    shared.control.heal()
-    shared.control.resume()
-    for number in range(1, 10):
-        shared.control.grant(f"simkey{number}", f"simtoken{number}")
+    with put_right(shared) as running:
+        yield running
 
 
 async def test_a_dead_token_fault_refuses_and_heals(sim: SimulatorProcess) -> None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.support.simulator import SimulatorProcess, simulator
+from tests.support.simulator import SimulatorProcess, put_right, simulator
 from tests.support.socket_client import HEARTBEAT, connect, gone, refusal
 
 NIFTY, RELIANCE, INFY, SBIN = 256265, 738561, 408065, 779521
@@ -24,11 +24,8 @@ def shared() -> Iterator[SimulatorProcess]:
 
 @pytest.fixture
 def sim(shared: SimulatorProcess) -> Iterator[SimulatorProcess]:
-    yield shared
-    shared.control.heal()
-    shared.control.resume()
-    for number in range(1, 10):
-        shared.control.grant(f"simkey{number}", f"simtoken{number}")
+    with put_right(shared) as running:
+        yield running
 
 
 async def test_what_a_client_received_last_is_what_the_record_says(sim: SimulatorProcess) -> None:

@@ -260,6 +260,16 @@ def start_simulator(*, stderr: int | None = None, prefix: Sequence[str] = (), **
 
 
 @contextmanager
+def put_right(sim: SimulatorProcess, *, keys: int = 9) -> Iterator[SimulatorProcess]:
+    """A simulator that several tests share: faults end, the market runs, the first keys have their tokens again."""
+    yield sim
+    sim.control.heal()
+    sim.control.resume()
+    for number in range(1, keys + 1):
+        sim.control.grant(f"simkey{number}", f"simtoken{number}")
+
+
+@contextmanager
 def simulator(**settings: Any) -> Iterator[SimulatorProcess]:
     """A simulator, gone afterwards."""
     running = start_simulator(**settings)
