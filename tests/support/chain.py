@@ -23,7 +23,6 @@ from ticker_shard.ticks.underlying import ChainMarket, PricingRules
 CHANNEL = "ticker:nifty:options"
 WEEKLY, MONTHLY = "2026-11-17", "2026-11-23"
 NOON_S = int(dt.datetime(2026, 11, 16, 12, 0, tzinfo=INDIA).timestamp())
-SPOT, FUTURE = "NSE:NIFTY 50", "NFO:NIFTY26NOVFUT"
 SPOT_TOKEN = 256_265
 SECOND_NS = 1_000_000_000
 
