@@ -17,8 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.chain import NOON_S, future, option, spot, table_of
-from tests.support.pricing import solve_slowly
-from tests.unit.test_ticks_process import (
+from tests.support.packets import (
     ALL_FULL,
     CRUDE,
     CURRENCY,
@@ -33,6 +32,7 @@ from tests.unit.test_ticks_process import (
     orderly_rows,
     rows_of_any_sort,
 )  # fmt: skip
+from tests.support.pricing import solve_slowly
 from ticker_crds import Mode
 from ticker_shard.ticks import (
     FrameFault,
