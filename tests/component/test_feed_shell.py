@@ -1,4 +1,4 @@
-"""The feed's shell over real sockets: connections at their edges, against a peer that does exactly what a test says.
+"""The feed's shell over real sockets: what is sent and in which order, what becomes of each frame.
 
 The peer is a scripted WebSocket server on loopback; what a broker would do is left to the simulator's tests.
 """
@@ -6,191 +6,39 @@ The peer is a scripted WebSocket server on loopback; what a broker would do is l
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from random import Random
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 
 import picows
 import pytest
 
-from ticker_common.logs import redact
-from ticker_crds import AssignedInstrument, AssignmentTable, Channel, Mode
-from ticker_shard.feed import (
-    ChangeKind,
-    CloseReason,
-    Credentials,
-    FeedChange,
-    FeedSettings,
-    FeedStatus,
-    KiteWebSocketPool,
-    SessionState,
+from tests.support.feed_peer import (
+    CREDENTIALS,
+    DEADLINE_S,
+    FRAME,
+    HEARTBEAT,
+    QUICK,
+    TOKEN,
+    Broker,
+    Feed,
+    a_broker,
+    a_table,
+    feeding,
 )
+from ticker_common.logs import redact
+from ticker_crds import Mode
+from ticker_shard.feed import ChangeKind, CloseReason, FeedChange, KiteWebSocketPool
 from ticker_shard.feed.connection import FRAME_BYTES_MAX, RECEIVE_BYTES
 from ticker_shard.feed.shell import FRAMES_FAILED_MAX, ReceiverBrokenError
 from ticker_shard.ticks import build_instruments
 
-DEADLINE_S = 10.0
-TOKEN = "t0ken/with+odd characters&=%"
-CREDENTIALS = Credentials("key-one", TOKEN)
-FRAME = bytes.fromhex("0001000800063a0100026683")  # 408065, last price 1573.15
-HEARTBEAT = b"\x00"
-
-
-@dataclass
-class Peer(picows.WSListener):  # type: ignore[misc]
-    """Server side of one connection."""
-
-    path: str
-    transport: picows.WSTransport | None = None
-    texts: list[dict[str, object]] = field(default_factory=list)
-    controls: list[tuple[str, bytes]] = field(default_factory=list)
-    close_code: int | None = None
-    gone: bool = False
-    on_open: Callable[[Peer], None] = lambda peer: None
-
-    def on_ws_connected(self, transport: picows.WSTransport) -> None:
-        self.transport = transport
-        self.on_open(self)
-
-    def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
-        if frame.msg_type == picows.WSMsgType.TEXT:
-            self.texts.append(json.loads(frame.get_payload_as_bytes()))
-        elif frame.msg_type == picows.WSMsgType.CLOSE:
-            self.close_code = int(frame.get_close_code())
-            transport.send_close(picows.WSCloseCode.OK)
-            transport.disconnect()
-        else:
-            self.controls.append((str(frame.msg_type), frame.get_payload_as_bytes()))
-
-    def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
-        self.gone = True
-
-    def send(self, payload: bytes, kind: picows.WSMsgType = picows.WSMsgType.BINARY, *, fin: bool = True) -> None:
-        assert self.transport is not None
-        self.transport.send(kind, payload, fin)
-
-
-class Broker:
-    """A server whose answers to upgrades are taken from a list, the last one for good."""
-
-    def __init__(self) -> None:
-        self.answers: list[int] = [101]
-        self.peers: list[Peer] = []
-        self.upgrades = 0
-        self.on_open: Callable[[Peer], None] = lambda peer: None
-        self.url = ""
-
-    def answer(self, request: picows.WSUpgradeRequest) -> picows.WSListener | picows.WSUpgradeResponseWithListener:
-        self.upgrades += 1
-        status = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if status == 101:
-            peer = Peer(path=request.path.decode(), on_open=self.on_open)
-            self.peers.append(peer)
-            return peer
-        if status == 302:
-            response = picows.WSUpgradeResponse.create_redirect_response(302, self.url + "elsewhere")
-            return picows.WSUpgradeResponseWithListener(response, None)
-        response = picows.WSUpgradeResponse.create_error_response(status, b"no")
-        return picows.WSUpgradeResponseWithListener(response, None)
-
 
 @pytest.fixture
 async def broker() -> AsyncIterator[Broker]:
-    broker = Broker()
-    server = await picows.ws_create_server(broker.answer, "127.0.0.1", 0, enable_auto_pong=True)
-    port = server.sockets[0].getsockname()[1]
-    broker.url = f"ws://127.0.0.1:{port}/"
-    try:
-        yield broker
-    finally:
-        server.close()
-        for peer in broker.peers:
-            if peer.transport is not None and not peer.gone:
-                peer.transport.disconnect(graceful=False)
-
-
-@dataclass
-class Feed:
-    """A pool under test with everything it said."""
-
-    pool: KiteWebSocketPool
-    frames: list[bytes] = field(default_factory=list)
-    expected: list[list[int]] = field(default_factory=list)
-    changes: list[FeedChange] = field(default_factory=list)
-    answers: Callable[[bytes], Iterable[int]] = lambda frame: ()
-    happened: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def on_frame(self, payload: bytes | memoryview, received_ns: int) -> Iterable[int]:
-        self.frames.append(bytes(payload))
-        self.happened.set()
-        return self.answers(bytes(payload))
-
-    def on_expect(self, tokens: Iterable[int]) -> None:
-        self.expected.append(list(tokens))
-
-    def on_change(self, change: FeedChange) -> None:
-        self.changes.append(change)
-        self.happened.set()
-
-    @property
-    def status(self) -> FeedStatus:
-        return self.pool.status()
-
-    @property
-    def closes(self) -> list[str]:
-        return [change.detail for change in self.changes if change.kind in (ChangeKind.CLOSED, ChangeKind.FAILED)]
-
-    async def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait for a condition; it is looked at on every event of the feed and otherwise now and then."""
-        try:
-            async with asyncio.timeout(DEADLINE_S):
-                while not condition():
-                    self.happened.clear()
-                    try:
-                        async with asyncio.timeout(0.02):  # the peer's side makes no event here
-                            await self.happened.wait()
-                    except TimeoutError:
-                        continue
-        except TimeoutError:
-            pytest.fail(f"not within {DEADLINE_S} s: {what}; {self.status}; {self.changes[-5:]}")
-
-
-QUICK = FeedSettings(
-    url="", backoff_ms=20, backoff_max_ms=40, spacing_ms=1, silence_ms=5_000, rate_limited_ms=(50, 60),
-    connect_timeout_ms=2_000, close_timeout_ms=500,
-)  # fmt: skip
-
-
-@asynccontextmanager
-async def feeding(broker: Broker, **changes: object) -> AsyncIterator[Feed]:
-    settings = replace(QUICK, **({"url": broker.url} | changes))  # type: ignore[arg-type]
-    holder: list[Feed] = []
-    pool = KiteWebSocketPool(
-        settings,
-        on_frame=lambda payload, received_ns: holder[0].on_frame(payload, received_ns),
-        on_expect=lambda tokens: holder[0].on_expect(tokens),
-        on_change=lambda change: holder[0].on_change(change),
-        chance=Random(7),
-    )
-    feed = Feed(pool)
-    holder.append(feed)
-    task = asyncio.create_task(pool.run())
-    try:
-        yield feed
-        assert not task.done(), task
-    finally:
-        pool.close()
-        async with asyncio.timeout(DEADLINE_S):
-            await task
-
-
-def a_table(modes: dict[int, Mode], *, revision: int = 1) -> AssignmentTable:
-    rows = tuple(AssignedInstrument(token, "NSE", f"S{token}", mode, ("ticker:x",)) for token, mode in modes.items())
-    return AssignmentTable("acc1", revision, (Channel("ticker:x"),), rows)
+    async with a_broker() as serving:
+        yield serving
 
 
 async def test_credentials_are_percent_encoded_and_the_url_is_in_no_log_line(
@@ -357,189 +205,6 @@ async def test_what_is_larger_than_the_limit_ends_the_connection_by_its_name(bro
         await feed.until(lambda: broker.upgrades == 2 and feed.status.open == 1, "a new connection")
 
         assert feed.closes == [CloseReason.PROTOCOL_ERROR]
-
-
-@pytest.mark.parametrize(
-    ("status", "reason", "state"),
-    [
-        pytest.param(403, CloseReason.REJECTED, SessionState.REJECTED, id="403 stops"),
-        pytest.param(429, CloseReason.RATE_LIMITED, SessionState.OPEN, id="429 is tried again later"),
-        pytest.param(400, CloseReason.REFUSED, SessionState.OPEN, id="400 is tried again"),
-        pytest.param(503, CloseReason.REFUSED, SessionState.OPEN, id="503 is tried again"),
-        pytest.param(302, CloseReason.REFUSED, SessionState.OPEN, id="a redirect is not followed"),
-    ],
-)
-async def test_refused_upgrades_are_classified(
-    broker: Broker, status: int, reason: CloseReason, state: SessionState
-) -> None:
-    broker.answers = [status, 101]
-    async with feeding(broker) as feed:
-        feed.pool.set_credentials(CREDENTIALS)
-        await feed.until(lambda: feed.status.sockets[0].state is state, f"state {state}")
-
-        assert feed.closes == [reason]
-        assert str(status) in feed.changes[0].text
-        assert (feed.status.rejected_since_ns is not None) == (status == 403)
-
-
-async def test_a_rejected_socket_waits_for_other_credentials_and_then_connects_at_once(broker: Broker) -> None:
-    broker.answers = [403, 101]
-    async with feeding(broker) as feed:
-        feed.pool.set_credentials(CREDENTIALS)
-        await feed.until(lambda: feed.status.sockets[0].state is SessionState.REJECTED, "rejected")
-        feed.pool.set_credentials(CREDENTIALS)
-        assert feed.status.sockets[0].state is SessionState.REJECTED
-
-        feed.pool.set_credentials(Credentials("key-one", "another"))
-        await feed.until(lambda: feed.status.open == 1, "open")
-
-        assert broker.upgrades == 2
-        assert feed.status.rejected_since_ns is None
-
-
-def reset(peer: Peer) -> None:
-    assert peer.transport is not None
-    peer.transport.disconnect(graceful=False)
-
-
-def say_goodbye(peer: Peer) -> None:
-    assert peer.transport is not None
-    peer.transport.send_close(picows.WSCloseCode.GOING_AWAY, b"restart")
-
-
-def speak_gibberish(peer: Peer) -> None:
-    assert peer.transport is not None
-    peer.transport.underlying_transport.write(b"\xff\xff\xff\xff not a frame")
-
-
-@pytest.mark.parametrize(
-    ("end", "reason", "words"),
-    [
-        pytest.param(reset, CloseReason.LOST, "without a close frame", id="reset"),
-        pytest.param(say_goodbye, CloseReason.CLOSE_FRAME, "1001 restart", id="close frame"),
-        pytest.param(speak_gibberish, CloseReason.PROTOCOL_ERROR, "", id="bytes that are no frame"),
-    ],
-)
-async def test_ends_of_connections_are_classified_and_everything_is_subscribed_again(
-    broker: Broker, end: Callable[[Peer], None], reason: CloseReason, words: str
-) -> None:
-    async with feeding(broker) as feed:
-        feed.pool.want(build_instruments(a_table({1: Mode.FULL})))
-        feed.pool.set_credentials(CREDENTIALS)
-        await feed.until(lambda: bool(broker.peers) and len(broker.peers[0].texts) == 2, "subscribed")
-
-        end(broker.peers[0])
-        await feed.until(lambda: len(broker.peers) == 2 and len(broker.peers[1].texts) == 2, "subscribed again")
-
-        assert feed.closes == [reason]
-        assert words in feed.changes[1].text
-        assert broker.peers[1].texts == broker.peers[0].texts
-        assert feed.expected == [[1], [1]]
-
-
-async def test_a_mute_connection_is_replaced_and_the_broker_is_told(broker: Broker) -> None:
-    async with feeding(broker, silence_ms=150) as feed:
-        feed.pool.set_credentials(CREDENTIALS)
-        await feed.until(lambda: len(broker.peers) >= 2, "second connection")
-
-        assert feed.closes[0] == CloseReason.SILENT
-        await feed.until(lambda: broker.peers[0].close_code == 1000, "close frame of ours")
-
-
-async def test_a_server_that_accepts_and_drops_meets_growing_pauses(broker: Broker) -> None:
-    broker.on_open = reset
-    async with feeding(broker, backoff_ms=1, backoff_max_ms=10_000) as feed:
-        feed.pool.set_credentials(CREDENTIALS)
-        await feed.until(lambda: broker.upgrades >= 5, "five attempts")
-
-        assert set(feed.closes) == {CloseReason.LOST}
-
-
-async def test_nothing_listens_there(broker: Broker) -> None:
-    async with feeding(broker, url="ws://127.0.0.1:1/") as feed:
-        feed.pool.set_credentials(CREDENTIALS)
-        await feed.until(lambda: len(feed.closes) >= 2, "two failures")
-
-        assert set(feed.closes) == {CloseReason.UNREACHABLE}
-        assert "ConnectionRefusedError" in feed.changes[0].text
-
-
-async def test_an_upgrade_that_never_comes_ends_in_time() -> None:
-    async def stay_mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(stay_mute, "127.0.0.1", 0)
-    broker = Broker()
-    broker.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    async with server, feeding(broker, connect_timeout_ms=100) as feed:
-        feed.pool.set_credentials(CREDENTIALS)
-        await feed.until(lambda: bool(feed.closes), "a failure")
-
-        assert feed.closes[0] == CloseReason.UPGRADE_TIMEOUT
-
-
-@pytest.mark.parametrize(
-    "answer", [pytest.param(b"", id="nothing"), pytest.param(b"SSH-2.0-x\r\n\r\n", id="another protocol")]
-)
-async def test_an_answer_that_is_not_http_is_a_failed_attempt(answer: bytes) -> None:
-    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-        writer.close()
-
-    server = await asyncio.start_server(say, "127.0.0.1", 0)
-    broker = Broker()
-    broker.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    async with server, feeding(broker) as feed:
-        feed.pool.set_credentials(CREDENTIALS)
-        await feed.until(lambda: len(feed.closes) >= 2, "two failures")
-
-        assert set(feed.closes) <= {CloseReason.PROTOCOL_ERROR, CloseReason.LOST, CloseReason.UNREACHABLE}
-
-
-async def test_close_sends_a_close_frame_and_returns(broker: Broker) -> None:
-    async with feeding(broker) as feed:
-        feed.pool.set_credentials(CREDENTIALS)
-        await feed.until(lambda: feed.status.open == 1, "socket open")
-
-    assert broker.peers[0].close_code == 1000
-    assert feed.status.sockets[0].state is SessionState.STOPPED
-    assert feed.closes == [CloseReason.STOPPED]
-
-
-async def test_a_cancelled_run_says_goodbye(broker: Broker) -> None:
-    pool = KiteWebSocketPool(
-        replace(QUICK, url=broker.url), on_frame=lambda *_: (), on_expect=lambda _: None, on_change=lambda _: None
-    )
-    pool.set_credentials(CREDENTIALS)
-    task = asyncio.create_task(pool.run())
-    feed = Feed(pool)
-    await feed.until(lambda: feed.status.open == 1, "socket open")
-
-    task.cancel()
-
-    await feed.until(lambda: broker.peers[0].close_code is not None and task.done(), "close frame, task gone")
-    assert broker.peers[0].close_code == 1000
-    assert task.cancelled()
-
-
-async def test_close_does_not_wait_for_an_upgrade_that_never_comes() -> None:
-    async def stay_mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        mute.set()
-        await reader.read()
-        writer.close()
-
-    mute = asyncio.Event()
-    server = await asyncio.start_server(stay_mute, "127.0.0.1", 0)
-    broker = Broker()
-    broker.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    async with server:
-        async with asyncio.timeout(5), feeding(broker, connect_timeout_ms=60_000) as feed:
-            feed.pool.set_credentials(CREDENTIALS)
-            await mute.wait()
-
-        assert feed.status.sockets[0].state is SessionState.STOPPED
 
 
 async def test_three_sockets_share_the_instruments(broker: Broker) -> None:
