@@ -1,4 +1,4 @@
-"""What people read: ready or the first reason why not, counts that add up, what does not stream, events."""
+"""What people read of accounts and shards: ready or the first reason why not, and events; each told only once."""
 
 from __future__ import annotations
 
@@ -7,95 +7,26 @@ from typing import Any
 
 import pytest
 
-from tests.support.pool import Pool, a_subscription, an_account, option_symbol
+from tests.support.pool import Pool, a_subscription, option_symbol
+from tests.support.statuses import (
+    CONFIRMED,
+    a_pool,
+    account_of,
+    condition,
+    kill,
+    report,
+    shard_of,
+    silence,
+    subscription_of,
+)
 from ticker_crds import Mode
 from ticker_crds.account import AccountState, KiteAccount
 from ticker_crds.constants import Condition, Kind, Reason
 from ticker_crds.shard import TickerShard
 from ticker_crds.subscription import TickerSubscription
-from ticker_operator.desired.pool import PoolRollout
 from ticker_operator.desired.rollout import Rollout, RolloutDecision
-from ticker_operator.desired.status import account_status, differs, shard_status, subscription_status
-from ticker_operator.model import (
-    ConditionView,
-    DeploymentFacts,
-    Drain,
-    Health,
-    Refusal,
-    ShardView,
-    StatusWrite,
-    TablePlan,
-    Verdict,
-)
-from ticker_operator.planning import next_tables
-
-CONFIRMED = RolloutDecision(Rollout.CONFIRM, "release sha256-1 is applied")
-NOBODY_ROLLS = PoolRollout({})
-
-
-def a_pool(instruments: int = 4) -> Pool:
-    pool = Pool(
-        [an_account("acc0", generation=3), an_account("acc1")],
-        [a_subscription("s", [option_symbol(index) for index in range(instruments)], generation=2)],
-        options=instruments,
-    )
-    pool.settle()
-    return pool
-
-
-def tables_of(pool: Pool) -> TablePlan:
-    plan = pool.planned()
-    return next_tables(pool.snapshot(), resolution=pool.resolved(), plan=plan, verdicts=pool.health())
-
-
-def shard_of(pool: Pool, rollout: RolloutDecision | None = CONFIRMED, name: str = "acc0") -> StatusWrite:
-    return shard_status(
-        pool.accounts[name],
-        pool.shards.get(name) or ShardView(name, exists=True),
-        snapshot=pool.snapshot(),
-        plan=pool.planned(),
-        tables=tables_of(pool),
-        verdict=pool.health()[name],
-        rollout=rollout,
-        pool=NOBODY_ROLLS,
-    )
-
-
-def account_of(pool: Pool, *, drain: Drain = Drain.NOT_DRAINING, previous: dict[str, Any] | None = None) -> StatusWrite:
-    return account_status(
-        pool.accounts["acc0"],
-        pool.shards.get("acc0") or ShardView("acc0"),
-        snapshot=pool.snapshot(),
-        plan=pool.planned(),
-        verdict=pool.health()["acc0"],
-        drain=drain,
-        previous=previous or {},
-    )
-
-
-def subscription_of(pool: Pool, *, previous: dict[str, Any] | None = None, name: str = "s") -> StatusWrite:
-    return subscription_status(
-        pool.subscriptions[name],
-        snapshot=pool.snapshot(),
-        resolution=pool.resolved(),
-        plan=pool.planned(),
-        tables=tables_of(pool),
-        previous=previous or {},
-    )
-
-
-def condition(write: StatusWrite, kind: Condition) -> tuple[str, str, str]:
-    entry = next(entry for entry in write.status["conditions"] if entry["type"] == kind.value)
-    return entry["status"], entry["reason"], entry["message"]
-
-
-def report(pool: Pool, kind: Condition, status: str, reason: Reason, message: str = "told so") -> None:
-    """The shard of acc0 says this about itself."""
-    shard = pool.shards["acc0"]
-    assert shard.report is not None
-    told = {**shard.report.conditions, kind.value: ConditionView(kind.value, status, reason.value, message)}
-    pool.shards["acc0"] = replace(shard, report=replace(shard.report, conditions=told))
-
+from ticker_operator.desired.status import differs
+from ticker_operator.model import ConditionView, DeploymentFacts, Drain, Health, Refusal, ShardView, Verdict
 
 # -- ready --------------------------------------------------------------------------------------------------------
 
@@ -122,11 +53,6 @@ def refuse(pool: Pool) -> None:
     pool.verdicts["acc0"] = Verdict(Health.UNUSABLE, "Secret acc0-token does not exist")
 
 
-def kill(pool: Pool) -> None:
-    report(pool, Condition.CREDENTIALS_VALID, "False", Reason.TOKEN_REJECTED, "the broker answered 403")
-    pool.verdicts["acc0"] = Verdict(Health.DEAD, "the broker answered 403")
-
-
 def mute(pool: Pool) -> None:
     report(pool, Condition.STREAMING, "False", Reason.FEED_MUTE, "heartbeats and no ticks")
     pool.verdicts["acc0"] = Verdict(Health.DEAD, "its sockets bring nothing")
@@ -135,10 +61,6 @@ def mute(pool: Pool) -> None:
 def stand_still(pool: Pool) -> None:
     report(pool, Condition.STREAMING, "False", Reason.FEED_MUTE, "heartbeats and no ticks")
     pool.verdicts["acc0"] = Verdict(Health.HELD, "the feeds of 2 of 2 accounts are mute at once")
-
-
-def silence(pool: Pool) -> None:
-    pool.verdicts["acc0"] = Verdict(Health.SILENT, "no sign of life for more than 5 s")
 
 
 def blank(pool: Pool) -> None:
@@ -285,139 +207,6 @@ def test_the_image_of_the_live_pod_is_shown() -> None:
     pool.shards["acc0"] = replace(pool.shards["acc0"], deployment=DeploymentFacts(template=template))
 
     assert shard_of(pool).status["image"] == "tickershard:2"
-
-
-# -- subscriptions ------------------------------------------------------------------------------------------------
-
-
-def test_a_subscription_is_ready_when_everything_streams() -> None:
-    pool = a_pool()
-
-    write = subscription_of(pool)
-
-    assert {name: write.status[name] for name in ("resolved", "assigned", "streaming", "unresolved")} == {
-        "resolved": 4,
-        "assigned": 4,
-        "streaming": 4,
-        "unresolved": [],
-    }
-    assert [condition(write, kind)[:2] for kind in (Condition.READY, Condition.RESOLVED, Condition.ASSIGNED)] == [
-        ("True", "Streaming"),
-        ("True", "Resolved"),
-        ("True", "Assigned"),
-    ]
-
-
-def test_what_does_not_stream_is_listed_by_symbol_with_its_reason() -> None:
-    pool = a_pool()
-    symbols = [option_symbol(0), "NFO:NONE", *(option_symbol(index) for index in range(1, 4))]
-    pool.subscriptions["s"] = a_subscription("s", symbols)
-    for name in pool.accounts:
-        pool.change_account(name, instruments_per_socket=1)
-
-    write = subscription_of(pool)
-
-    assert [(entry["symbol"], entry["reason"]) for entry in write.status["unresolved"]] == [
-        (option_symbol(2), "CapacityExceeded"),
-        (option_symbol(3), "CapacityExceeded"),
-        ("NFO:NONE", "SymbolUnknown"),
-    ]
-    assert (write.status["resolved"], write.status["assigned"]) == (4, 2)
-    ready = condition(write, Condition.READY)
-    assert ready[:2] == ("False", "PartlyResolved")
-    assert ready[2].startswith("1 of 5 symbols are not streamed (1 SymbolUnknown); the first: NFO:NONE:")
-    assert condition(write, Condition.ASSIGNED)[:2] == ("False", "CapacityExceeded")
-
-
-def test_the_list_is_bounded_and_the_counts_tell_of_the_rest() -> None:
-    pool = a_pool()
-    pool.subscriptions["s"] = a_subscription("s", [f"NFO:NONE{index:03d}" for index in range(80)])
-
-    write = subscription_of(pool)
-
-    assert len(write.status["unresolved"]) == 50
-    assert "80 of 80 symbols" in condition(write, Condition.RESOLVED)[2]
-
-
-def test_a_new_subscription_is_not_ready_before_its_instruments_are_acknowledged() -> None:
-    pool = a_pool()
-    pool.catalog = Pool([], [], options=6).catalog
-    pool.subscriptions["t"] = a_subscription("t", [option_symbol(4)])
-    before = dict(pool.shards)
-    assert subscription_of(pool, name="t").status["streaming"] == 0
-
-    pool.run_pass()
-    pool.shards = before  # written, not acknowledged yet
-
-    write = subscription_of(pool, name="t")
-    assert write.status["streaming"] == 0
-    assert condition(write, Condition.READY)[:2] == ("False", "Confirming")
-
-
-def test_a_subscription_that_streams_is_not_called_broken_while_a_newer_table_waits_for_its_acknowledgement() -> None:
-    pool = a_pool()
-    previous = dict(subscription_of(pool).status)
-    pool.catalog = Pool([], [], options=6).catalog
-    pool.subscriptions["t"] = a_subscription("t", [option_symbol(4)])
-    before = dict(pool.shards)
-    pool.run_pass()
-    pool.shards = before
-
-    assert subscription_of(pool, previous=previous).status["streaming"] == 4
-    assert subscription_of(pool).status["streaming"] < 4  # without that history nothing is taken for granted
-
-
-def test_an_instrument_that_the_shard_lists_as_unconfirmed_does_not_stream() -> None:
-    pool = a_pool()
-    shard = pool.shards["acc0"]
-    assert shard.report is not None
-    said = replace(shard.report.acknowledged, unconfirmed=frozenset({option_symbol(0)}))
-    pool.shards["acc0"] = replace(shard, report=replace(shard.report, acknowledged=said))
-
-    write = subscription_of(pool)
-
-    assert write.status["streaming"] == 3
-    assert condition(write, Condition.READY) == (
-        "False",
-        "Confirming",
-        "3 of 4 instruments stream; the others wait for their first packet",
-    )
-
-
-def test_nothing_streams_at_a_dead_account() -> None:
-    pool = a_pool()
-    kill(pool)
-    report(pool, Condition.CONNECTED, "False", Reason.DISCONNECTED)
-
-    assert subscription_of(pool).status["streaming"] == 2
-
-
-def test_what_is_not_supported_is_the_reason_of_every_condition_it_touches() -> None:
-    pool = a_pool()
-    pool.subscriptions["s"] = replace(pool.subscriptions["s"], instruments=(), selects=True)
-
-    write = subscription_of(pool)
-
-    assert condition(write, Condition.READY)[:2] == ("False", "NotSupported")
-    assert condition(write, Condition.RESOLVED)[:2] == ("False", "NotSupported")
-
-
-def test_a_list_that_cannot_be_had_is_told_with_its_cause() -> None:
-    pool = a_pool()
-    pool.catalog = None
-    pool.subscriptions["s"] = a_subscription("s", ["NFO:NONE"])
-
-    write = subscription_status(
-        pool.subscriptions["s"],
-        snapshot=replace(pool.snapshot(), dump_fault="http://sim:8080/instruments answered 503"),
-        resolution=pool.resolved(),
-        plan=pool.planned(),
-        tables=tables_of(pool),
-        previous={},
-    )
-
-    assert condition(write, Condition.RESOLVED)[:2] == ("False", "NoInstrumentDump")
-    assert "http://sim:8080/instruments answered 503" in condition(write, Condition.RESOLVED)[2]
 
 
 # -- writing and telling ------------------------------------------------------------------------------------------
