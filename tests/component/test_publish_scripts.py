@@ -1,83 +1,58 @@
-"""The fence scripts on a real Redis: each answer of the tables, one hash slot, and the same answers as their twin."""
+"""The fence scripts on a real Redis: each answer of the tables, and one hash slot."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 import redis
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from tests.support.fence_twin import FenceTwin
-from tests.support.redis_server import RedisServer, redis_server
+from tests.support.fence_calls import (
+    ACTIVE,
+    FENCE,
+    FREE,
+    HELD,
+    LEAVING,
+    MEMBER,
+    a_call,
+    a_claim,
+    a_door,
+    an_assert,
+    given_record,
+)
 from tests.support.ticks import CHANNEL, a_table, some_rows
 from ticker_client import Message, decode_message, decode_row
-from ticker_client.keys import fence_key, gaps_key, last_values_key, numbers_key, owners_key, stream_key
+from ticker_client.keys import gaps_key, last_values_key, numbers_key, owners_key, stream_key
 from ticker_crds import Encoding
 from ticker_shard.publish import fence
-from ticker_shard.publish.door import CALL, CLAIM, Door, RedisTroubleError
+from ticker_shard.publish.door import CALL, CLAIM, Door
 from ticker_shard.publish.encode import Head, make_encoders
 from ticker_shard.publish.fence import (
     Accepted,
     Asserted,
     Behind,
-    ChannelState,
     Claimed,
     ClaimReason,
     Conflict,
     Fenced,
     Kept,
     Record,
-    Refused,
     Rewound,
     Seen,
     Stale,
-    TroubleKind,
-    Unanswered,
 )
 from ticker_shard.publish.gaps import gap_record
 from ticker_shard.publish.holes import STALL_BEATS
-from ticker_shard.publish.limits import MS_NS, SECOND_NS, TIMING
-from ticker_shard.publish.resp import CallRows
+from ticker_shard.publish.limits import MS_NS, TIMING
 from ticker_shard.publish.symbols import SymbolBook
 from ticker_shard.ticks.rows import Word
-
-MEMBER = "pool.acc1"
-FENCE = fence_key(CHANNEL, member=MEMBER)
-ACTIVE, LEAVING, FREE = ChannelState.ACTIVE, ChannelState.LEAVING, ChannelState.FREE
 
 
 @pytest.fixture
 async def door(redis_url: str) -> AsyncIterator[Door]:
-    door = Door(redis_url, member=MEMBER, timeout_ns=2 * SECOND_NS)
-    await door.connect()
-    yield door
-    await door.close()
-
-
-def a_call(n: int, *, epoch: int = 5, holder: str = "a/1", state: ChannelState = ACTIVE, price: str = "1", **more):
-    message = b"m" + price.encode()
-    rows = CallRows.within(message, [(b"NFO:X0", price.encode())])
-    return fence.Call(CHANNEL, epoch, holder, n, state, 3, message=message, numbers=b"{}", rows=rows, **more)
-
-
-def a_claim(expected: Record | None, *, reason: ClaimReason = ClaimReason.SILENT, seen: int = 0, revision: int = 9):
-    return fence.Claim(CHANNEL, "b/2", reason, expected, seen, revision)
-
-
-def an_assert(n: int, *, epoch: int = 5, holder: str = "a/1"):
-    return fence.Assert(CHANNEL, epoch, holder, n, ACTIVE, 3)
-
-
-async def given_record(door: Door, record: Record) -> None:
-    order = fence.Assert(CHANNEL, record.epoch, record.holder, record.n, record.state, record.revision)
-    assert await door.exchange([order]) == [Asserted()]
-
-
-HELD = Record(5, "a/1", 7, ACTIVE, 3)
+    async with a_door(redis_url) as door:
+        yield door
 
 
 @pytest.mark.parametrize(
@@ -306,138 +281,6 @@ async def test_a_record_without_a_number_is_nobodys(door, redis_url):
     assert isinstance(answer, Claimed)
 
 
-async def test_a_missing_script_is_loaded_once_and_the_request_sent_again(door, redis_url):
-    with redis.Redis.from_url(redis_url) as client:
-        client.script_flush()
-        await given_record(door, HELD)
-        client.script_flush()
-        client.script_load(CLAIM.text)
-
-        answers = await door.exchange([a_call(8), a_call(9, price="2")])
-
-        assert answers == [Accepted(7, run_n=8), Accepted(8, run_n=8)]
-        assert client.hget(last_values_key(CHANNEL), "NFO:X0") == b"2"
-        assert client.script_exists(CALL.digest) == [True]
-
-
-async def test_a_time_out_leaves_the_fate_open_and_ends_the_connection(redis_url):
-    door = Door(redis_url, member=MEMBER, timeout_ns=SECOND_NS // 5)
-    await door.connect()
-    await given_record(door, HELD)
-    with redis.Redis.from_url(redis_url) as client:
-        client.client_pause(400, all=True)
-
-    (unknown,) = await door.exchange([a_call(8)])
-    (after,) = await door.exchange([a_call(9)])
-
-    assert isinstance(unknown, Unanswered)
-    assert unknown.trouble.kind is TroubleKind.TIMEOUT
-    assert isinstance(after, Unanswered)
-    assert after.trouble.kind is TroubleKind.UNREACHABLE
-
-
-@pytest.mark.parametrize(
-    ("setting", "value", "kind"),
-    [("maxmemory", "1", TroubleKind.OUT_OF_MEMORY), ("min-replicas-to-write", "1", TroubleKind.NOT_WRITABLE)],
-    ids=["out of memory", "not enough replicas"],
-)
-async def test_a_refusal_has_a_name_and_nothing_is_written(door, redis_url, setting, value, kind):
-    await given_record(door, HELD)
-    with redis.Redis.from_url(redis_url) as client:
-        usual = client.config_get(setting)[setting]
-        client.config_set(setting, value)
-        try:
-            (answer,) = await door.exchange([a_call(8)])
-        finally:
-            client.config_set(setting, usual)
-
-        assert isinstance(answer, Refused)
-        assert answer.trouble.kind is kind
-        assert client.exists(last_values_key(CHANNEL)) == 0
-
-
-async def test_a_replica_is_read_only(redis_url):
-    port = redis_url.rsplit(":", 1)[1].split("/")[0]
-    with redis_server("--replicaof", "127.0.0.1", port) as replica:
-        door = Door(replica.url, member=MEMBER, timeout_ns=2 * SECOND_NS)
-        await door.connect()
-
-        (answer,) = await door.exchange([a_claim(None)])
-
-        assert isinstance(answer, Refused)
-        assert answer.trouble.kind in (TroubleKind.READ_ONLY, TroubleKind.LOADING)
-        await door.close()
-
-
-async def test_wrong_and_missing_passwords_have_names():
-    with redis_server("--requirepass", "s3cret-word") as server:
-        for url, kind in (
-            (server.url, TroubleKind.NO_AUTH),
-            (server.url.replace("//", "//:wrong-word@"), TroubleKind.WRONG_PASSWORD),
-        ):
-            door = Door(url, member=MEMBER, timeout_ns=2 * SECOND_NS)
-            with pytest.raises(RedisTroubleError) as raised:
-                await door.connect()
-            assert raised.value.trouble.kind is kind
-            assert "wrong-word" not in str(raised.value)
-
-
-async def test_a_url_that_cannot_be_read_is_not_repeated():
-    with pytest.raises(RedisTroubleError) as raised:
-        Door("redis://:pa/ss@host:x", member=MEMBER, timeout_ns=SECOND_NS)
-
-    assert "pa" not in raised.value.trouble.message.replace("missing", "")
-
-
-@pytest.mark.parametrize(
-    ("scheme", "option"),
-    [("redis", "ssl_cert_reqs=none"), ("redis", "nonsense=1"), ("redis", "db=x"), ("rediss", "ssl_cert_reqs=perhaps")],
-)
-def test_a_url_with_an_option_that_nobody_knows_is_a_named_trouble(scheme, option):
-    with pytest.raises(RedisTroubleError) as raised:
-        Door(f"{scheme}://:s3cret-word@127.0.0.1:6379/0?{option}", member=MEMBER, timeout_ns=SECOND_NS)
-
-    assert raised.value.trouble.kind is TroubleKind.UNREACHABLE
-    assert "s3cret" not in str(raised.value)
-
-
-async def test_what_an_acl_forbids_is_found_by_a_dry_run(redis_url, shared_redis: RedisServer):
-    with shared_redis.client() as client:
-        client.execute_command(
-            "ACL", "SETUSER", "shard", "on", ">shardpass", "~{ticker:*", "&other:*", "+@all", "-@dangerous",
-            "+acl|whoami", "+acl|dryrun",
-        )  # fmt: skip
-        try:
-            door = Door(redis_url.replace("//", "//shard:shardpass@"), member=MEMBER, timeout_ns=2 * SECOND_NS)
-            await door.connect()
-
-            refusals = await door.permitted(door.rehearsed_commands(CHANNEL))
-
-            assert [trouble.kind for trouble in refusals] == [TroubleKind.NO_PERMISSION]
-            assert CHANNEL in refusals[0].message
-            await door.close()
-        finally:
-            client.acl_deluser("shard")
-
-
-async def test_a_user_who_may_not_load_the_scripts_is_told_so(redis_url, shared_redis: RedisServer):
-    with shared_redis.client() as client:
-        client.execute_command(
-            "ACL", "SETUSER", "shard", "on", ">shardpass", "~{ticker:*", "&ticker:*", "+@all", "-script",
-        )  # fmt: skip
-        try:
-            door = Door(redis_url.replace("//", "//shard:shardpass@"), member=MEMBER, timeout_ns=2 * SECOND_NS)
-            await door.connect()
-
-            refusals = await door.permitted(door.rehearsed_commands(CHANNEL))
-
-            assert [trouble.kind for trouble in refusals] == [TroubleKind.NO_PERMISSION]
-            assert "script" in refusals[0].message
-            await door.close()
-        finally:
-            client.acl_deluser("shard")
-
-
 async def test_all_keys_of_a_channel_share_one_slot_of_a_cluster():
     from redis.crc import key_slot
 
@@ -447,52 +290,3 @@ async def test_all_keys_of_a_channel_share_one_slot_of_a_cluster():
     )
 
     assert len({key_slot(key.encode()) for key in keys}) == 1
-
-
-# -- the twin
-
-History = list[tuple[object, fence.Answer]]  # of each step: the answer (of a claim, that it was one), the record then
-epochs = st.integers(1, 3)
-numbers = st.integers(1, 4)
-holders = st.sampled_from(["a/1", "a/2", "b/1"])
-states = st.sampled_from(ChannelState)
-records = st.none() | st.builds(Record, epochs, holders, st.integers(0, 4), states, st.integers(0, 2))
-requests = st.one_of(
-    st.builds(fence.Call, st.just(CHANNEL), epochs, holders, numbers, states, st.integers(0, 2), st.just(b"m")),
-    st.builds(fence.Assert, st.just(CHANNEL), epochs, holders, numbers, states, st.integers(0, 2)),
-    st.builds(fence.Claim, st.just(CHANNEL), holders, st.sampled_from(ClaimReason), records, epochs, st.integers(0, 2)),
-)
-
-
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
-@given(start=records, steps=st.lists(requests, min_size=1, max_size=8))
-def test_the_twin_answers_what_redis_answers(redis_url, start, steps):
-    of_redis, of_the_twin = asyncio.run(both(redis_url, start, steps))
-
-    assert of_redis == of_the_twin
-
-
-async def both(redis_url: str, start: Record | None, steps: list[fence.Request]) -> tuple[History, History]:
-    """What Redis and its twin answer."""
-    twin = FenceTwin(now_ms=0)  # epochs by the clock differ; both sides' records are put in step after a claim
-    of_redis: History = []
-    of_the_twin: History = []
-    door = Door(redis_url, member=MEMBER, timeout_ns=2 * SECOND_NS)
-    await door.connect()
-    with redis.Redis.from_url(redis_url) as client:
-        client.delete(FENCE)
-        if start is not None:
-            await given_record(door, start)
-            twin.records[CHANNEL] = start
-        for step in steps:
-            (real,), alike = await door.exchange([step]), twin.execute(step)
-            if isinstance(real, Claimed) and isinstance(alike, Claimed):
-                client.hset(FENCE, "epoch", str(alike.epoch))
-                real = alike = Claimed
-            (record,) = await door.exchange([fence.Read(CHANNEL)])
-            of_redis.append((real, record))
-            of_the_twin.append((alike, Seen(twin.records.get(CHANNEL))))
-    await door.close()
-    return of_redis, of_the_twin

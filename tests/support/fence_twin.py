@@ -1,4 +1,4 @@
-"""The three fence scripts once more, slow and obvious, over dictionaries; `test_publish_scripts` compares with Redis.
+"""The three fence scripts once more, slow and obvious, over dictionaries; `test_publish_twin` compares with Redis.
 
 Histories with many processes and faults run on it thousands of times; what it answers is what Redis answers.
 Switches break one rule each, to show that the checks which run on it can fail.
