@@ -17,18 +17,8 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.support.fence_redis import FenceRedis
 from tests.support.handover_histories import (
-    FencedInOneSilentInAll,
-    FencedNeverComesBack,
     HandoverHistory,
     MakeWorld,
-    NeverDoubts,
-    NoAssert,
-    NoLeavingMark,
-    NoRewriteAfterClaim,
-    NoRewriteAfterRewind,
-    OneEpochForAllChannels,
-    RewindByLess,
-    WindowSurvives,
     feed_lost,
     gauntlet,
     one_channel_taken,
@@ -37,10 +27,22 @@ from tests.support.handover_histories import (
     slow_successor,
     stopped_over_a_loss,
     undo_after_a_take_over,
-    unsound,
     walk,
 )
 from tests.support.handover_outcome import market, newest_values, one_holder_each
+from tests.support.handover_variants import (
+    FencedInOneSilentInAll,
+    FencedNeverComesBack,
+    NeverDoubts,
+    NoAssert,
+    NoLeavingMark,
+    NoRewriteAfterClaim,
+    NoRewriteAfterRewind,
+    OneEpochForAllChannels,
+    RewindByLess,
+    WindowSurvives,
+    unsound,
+)
 from tests.support.handover_world import World
 from tests.support.redis_server import redis_server
 from ticker_shard.publish import handover_rules

@@ -16,10 +16,6 @@ from hypothesis import HealthCheck, settings
 from tests.support.fence_twin import FenceTwin
 from tests.support.handover_histories import (
     HandoverHistory,
-    NeverDoubts,
-    NoAssert,
-    NoRewriteAfterClaim,
-    NoRewriteAfterRewind,
     feed_lost,
     holder_and_standby,
     one_channel_taken,
@@ -31,6 +27,7 @@ from tests.support.handover_histories import (
     walk,
 )
 from tests.support.handover_outcome import market, newest_values, one_holder_each
+from tests.support.handover_variants import NeverDoubts, NoAssert, NoRewriteAfterClaim, NoRewriteAfterRewind
 from tests.support.handover_world import STEP_NS, World
 from ticker_shard.publish import handover, handover_rules
 from ticker_shard.publish.fence import Accepted, ClaimReason, Rewound
