@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import ormsgpack
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,19 @@ from ticker_client.packed import change_of
 from ticker_crds import Encoding
 from ticker_shard.publish.encode import Encoder, Head, make_encoders, warm_up
 from ticker_shard.publish.native import LITERAL_BYTES, ROW_BYTES_MAX
-from ticker_shard.publish.native_text import FIXED_MAX, put_change, put_fixed, put_moment, put_price, put_time
+from ticker_shard.publish.native_text import (
+    FIXED_MAX,
+    put_array,
+    put_change,
+    put_digits,
+    put_fixed,
+    put_moment,
+    put_price,
+    put_size,
+    put_time,
+    put_unsigned,
+    second_text,
+)
 from ticker_shard.publish.symbols import SymbolBook
 from ticker_shard.ticks.rows import PacketKind, PricingOutcome, TickRows
 
@@ -143,6 +156,31 @@ def test_warming_up_writes_by_every_encoder_and_asks_for_nothing():
     assert all("WARM-UP" in message for message in asked)
 
 
+@given(st.integers(0, 10**16 - 1), st.integers(1, 16))
+@example(10**8, 16)
+@example(10**8 - 1, 8)
+@example(10**16 - 1, 9)
+@example(0, 1)
+def test_a_number_has_the_digits_that_it_has_or_is_given(value, count):
+    assert written(put_unsigned, value) == str(value)
+    assert written(put_digits, value % 10**count, count) == f"{value % 10**count:0{count}}"
+
+
+def test_every_four_digits_are_right_in_either_half_of_eight():
+    for value in range(10_000):
+        assert written(put_digits, value * 10_001, 8) == f"{value:04}" * 2
+
+
+@pytest.mark.parametrize("count", [0, 15, 16, 65_535, 65_536])
+def test_sizes_are_a_msgpack_array(count):
+    room = np.zeros(8, np.uint8)
+    packed = ormsgpack.packb([0] * count)
+
+    assert room[: put_array(room, 0, count)].tobytes() == packed[: len(packed) - count]
+    for size in (0, 127, 128, 255, 256, 65_535):
+        assert room[: put_size(room, 0, size)].tobytes() == ormsgpack.packb(size)
+
+
 @given(st.integers(-(2**31), 2**31 - 1), st.sampled_from([(100, 2), (10_000, 4), (10_000_000, 7)]))
 def test_a_price_is_the_exact_decimal(scaled, scale):
     divisor, digits = scale
@@ -192,11 +230,11 @@ def test_what_is_no_number_is_null(value):
 def test_a_time_is_the_calendars(seconds):
     expected = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
 
-    assert written(put_time, seconds) == expected.strftime('"%Y-%m-%dT%H:%M:%SZ"')
+    assert written(put_time, seconds, second_text(seconds)) == expected.strftime('"%Y-%m-%dT%H:%M:%SZ"')
 
 
 @given(st.integers(0, 4_102_444_799_999_999_999))
 def test_a_moment_has_microseconds(wall_ns):
     expected = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=wall_ns // 1_000)
 
-    assert written(put_moment, wall_ns) == expected.strftime('"%Y-%m-%dT%H:%M:%S.%fZ"')
+    assert written(put_moment, wall_ns, second_text(wall_ns // 10**9)) == expected.strftime('"%Y-%m-%dT%H:%M:%S.%fZ"')

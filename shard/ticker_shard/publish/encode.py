@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import orjson
@@ -19,13 +19,15 @@ import ormsgpack
 
 from ticker_client import SCHEMA_VERSION
 from ticker_crds import AssignedInstrument, AssignmentTable, Channel, Encoding, Mode
-from ticker_shard.publish.encode_json import JsonRows
+from ticker_shard.publish.encode_json import JsonRows, Written
 from ticker_shard.publish.encode_packed import Packed, PackedRows
 from ticker_shard.publish.encode_times import iso_utc
 from ticker_shard.publish.resp import NO_ROWS, CallRows
 from ticker_shard.publish.symbols import SymbolBook
 from ticker_shard.ticks.instruments import build_instruments
 from ticker_shard.ticks.rows import WORDS, PacketKind, TickRows, unpriced_rows
+
+_NO_TEXT: Final = Written(b"", b"", b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,8 @@ class Encoder(Protocol):
 class JsonWriter(Protocol):
     """`encode_json.JsonRows`, or what writes the same sooner."""
 
-    def encode(self, rows: TickRows, *, book: SymbolBook) -> tuple[bytes, list[int]]:
-        """(rows joined by commas, their sizes)."""
+    def encode(self, rows: TickRows, *, book: SymbolBook) -> Written:
+        """The rows, and what is told of them."""
         ...
 
 
@@ -82,20 +84,17 @@ class JsonEncoder:
 
     def encode(self, head: Head, rows: TickRows, *, book: SymbolBook, gaps: Sequence[bytes]) -> tuple[bytes, CallRows]:
         """One message; ``gaps`` is there only when there are some."""
-        ticks, sizes = self._rows.encode(rows, book=book) if len(rows) else (b"", [])
-        tail = b',"gaps":[%b]}' % b",".join(gaps) if gaps else b"}"
-        message = b'%b"epoch":%d,"seq":%d,"source":"%b","sent_at":"%b","ticks":[%b]%b' % (
+        written = self._rows.encode(rows, book=book) if len(rows) else _NO_TEXT
+        opening = b'%b"epoch":%d,"seq":%d,"source":"%b","sent_at":"%b","ticks":[' % (
             _opening(head.shard, head.process),
             head.epoch,
             head.seq,
             head.source.encode(),
             iso_utc(head.sent_ns).encode(),
-            ticks,
-            tail,
         )
-        at = len(message) - len(tail) - 1 - len(ticks)
-        fields = b"".join(map(book.fields.__getitem__, rows.slot.tolist()))
-        return message, _rows_at(message, at, len(rows), fields=fields, between=1, sizes=sizes)
+        tail = b'],"gaps":[%b]}' % b",".join(gaps) if gaps else b"]}"
+        message = b"".join((opening, written.rows, tail))
+        return message, _rows_at(message, len(opening), len(rows), written.fields, between=1, sizes=written.sizes)
 
 
 class MsgpackEncoder:
@@ -129,12 +128,12 @@ class MsgpackEncoder:
         message = ormsgpack.packb(envelope)
         behind = len(ormsgpack.packb({"symbols": packed.symbols})) - 1  # without the map's own byte
         at = len(message) - behind - len(packed.rows)
-        return message, _rows_at(message, at, len(rows), fields=packed.fields, between=0, sizes=packed.size)
+        return message, _rows_at(message, at, len(rows), packed.fields, between=0, sizes=ormsgpack.packb(packed.size))
 
 
-def _rows_at(message: bytes, at: int, count: int, *, fields: bytes, between: int, sizes: int | list[int]) -> CallRows:
+def _rows_at(message: bytes, at: int, count: int, fields: bytes, *, between: int, sizes: bytes) -> CallRows:
     """So many rows, which stand in `message` from `at` on."""
-    return CallRows(message, count, fields, at, between, ormsgpack.packb(sizes)) if count else NO_ROWS
+    return CallRows(message, count, fields, at, between, sizes) if count else NO_ROWS
 
 
 @lru_cache(maxsize=16)

@@ -17,11 +17,13 @@ again after it was received, because its underlying had moved: that is no trade.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import isnan
 from typing import Any, Final
 
 import numpy as np
 import orjson
+import ormsgpack
 
 from ticker_client.packed import OUTCOMES, change_of
 from ticker_shard.publish.encode_times import exchange_time, iso_utc
@@ -39,13 +41,33 @@ _UNDERLYING: Final = int(Greek.UNDERLYING_PRICE)
 _NOT_ASKED, _PRICED = int(PricingOutcome.NOT_ASKED), int(PricingOutcome.PRICED)
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Rows of one message as text.
+
+    Attributes
+    ----------
+    rows
+        Joined by commas; good until the writer is used again.
+    fields
+        Their fields of the last values, each a packed argument.
+    sizes
+        Of the rows, as a msgpack array.
+    """
+
+    rows: bytes | memoryview
+    fields: bytes
+    sizes: bytes
+
+
 class JsonRows:
     """Rows as JSON, one by one."""
 
-    def encode(self, rows: TickRows, *, book: SymbolBook) -> tuple[bytes, list[int]]:
-        """(rows joined by commas, their sizes)."""
+    def encode(self, rows: TickRows, *, book: SymbolBook) -> Written:
+        """The rows, and what is told of them."""
         encoded = [orjson.dumps(row) for row in row_objects(rows, book=book)]
-        return b",".join(encoded), [len(row) for row in encoded]
+        fields = b"".join(map(book.fields.__getitem__, rows.slot.tolist()))
+        return Written(b",".join(encoded), fields, ormsgpack.packb([len(row) for row in encoded]))
 
 
 def row_objects(rows: TickRows, *, book: SymbolBook) -> Iterator[dict[str, Any]]:

@@ -1,8 +1,9 @@
 """JSON rows by native code: from scaled integers, in one pass and without an object a row.
 
 `encode_json.JsonRows` says what is to be written and stays the reference; tests compare. The kernel writes into one
-array that lives as long as the writer (a call has a bounded number of rows), and what comes out is copied once. It is
-compiled for exactly the arrays that `TickRows` and `SymbolBook` have: contiguous ones.
+array that lives as long as the writer (a call has a bounded number of rows): the rows, then what Redis is told of them.
+It is compiled for exactly the arrays that `TickRows` and `SymbolBook` have: contiguous ones. The rows of a frame share
+their times, so a second is turned into text when it is another one than in the row before.
 
 Decimals of computed values in JSON: ten for iv and delta, twelve for gamma, eight for theta, vega, change and the
 underlying's price. Prices of the wire are exact.
@@ -16,24 +17,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ticker_client.packed import OUTCOMES
+from ticker_shard.publish.encode_json import Written
 from ticker_shard.publish.native_text import (
+    ARRAY_BYTES,
     Bytes,
     Int,
+    Second,
     literal,
     put,
+    put_array,
     put_change,
     put_fixed,
     put_moment,
     put_price,
+    put_size,
     put_slice,
     put_time,
     put_unsigned,
+    second_text,
 )
 from ticker_shard.publish.symbols import SymbolBook
 from ticker_shard.ticks.compiled import kernel
 from ticker_shard.ticks.rows import DEPTH_ENTRIES, PacketKind, PricingOutcome, TickRows, Word
 
-ROW_BYTES_MAX: Final = 2_048  # of a JSON row without its symbol; a test writes the widest
+ROW_BYTES_MAX: Final = 2_048  # of a JSON row without its symbol, and its size; a test writes the widest
 LITERAL_BYTES: Final = 32
 
 _LAST, _CLOSE, _DEPTH = int(Word.LAST_PRICE), int(Word.CLOSE), int(Word.DEPTH)
@@ -104,6 +111,8 @@ _UNDERLYING, _PRICED_AT, _NO_GREEKS = (
     literal(',"no_greeks":"'),
 )
 _REASONS, _REASON_AT = literal("".join(OUTCOMES)), np.cumsum([0, *map(len, OUTCOMES)])
+_SECOND_NS: Final = 1_000_000_000
+_NO_TEXT: Final[Second] = (np.uint64(0), np.uint64(0), np.uint64(0))
 _RECEIVED, _SETTLING = literal(',"received_at":'), literal(',"settling":true')
 _COMMA, _BRACE_END, _MARK = (ord(sign) for sign in ',}"')
 
@@ -121,14 +130,13 @@ def _put_pricing(out: Bytes, at: Int, outcome: Int, greeks: NDArray[np.float64],
     if not np.isnan(greeks[5]):
         at = put_fixed(out, put(out, at, _UNDERLYING), greeks[5], _UNDERLYING_DIGITS)
     if ns not in (0, received_ns):
-        at = put_moment(out, put(out, at, _PRICED_AT), ns)
+        at = put_moment(out, put(out, at, _PRICED_AT), ns, second_text(ns // _SECOND_NS))
     return at
 
 
 @kernel
 def _write_json(
     ticks: Bytes,
-    ends: NDArray[np.int64],
     words: NDArray[np.uint32],
     kind: NDArray[np.uint8],
     slot: NDArray[np.int32],
@@ -138,13 +146,19 @@ def _write_json(
     priced_ns: NDArray[np.int64],
     quoted: Bytes,
     quoted_at: NDArray[np.int64],
+    fields: Bytes,
+    fields_at: NDArray[np.int64],
     divisor: NDArray[np.int64],
     digits: NDArray[np.int64],
     settling: NDArray[np.bool_],
-) -> Int:
-    """Rows joined by commas into `ticks`, the place behind each into `ends`; how much was written."""
+    sizes: NDArray[np.int64],
+) -> tuple[Int, Int, Int]:
+    """Rows joined by commas, field arguments, sizes as a msgpack array; the place behind each of the three."""
     at: Int = 0
+    made_s = came_s = np.int64(-1)
+    made = came = _NO_TEXT
     for place in range(len(kind)):
+        first = at
         mine, of = slot[place], kind[place]
         for step in range(_STEP_AT[of], _STEP_AT[of + 1]):
             # Without a sign: an index that might be negative is wrapped around, and then this is 32 steps, not one.
@@ -160,7 +174,9 @@ def _write_json(
             elif what == _ORDERS:
                 at = put_unsigned(ticks, at, word >> 16)
             elif what == _TIME:
-                at = put_time(ticks, at, word)
+                if word != made_s:
+                    made_s, made = word, second_text(word)
+                at = put_time(ticks, at, word, made)
             elif what == _SYMBOL:
                 at = put_slice(ticks, at, quoted, quoted_at[mine], quoted_at[mine + 1])
             elif what == _CHANGE:
@@ -168,43 +184,42 @@ def _write_json(
                 at = put_change(ticks, at, np.int64(last), np.int64(close))
         if outcome[place] != _NOT_ASKED:
             at = _put_pricing(ticks, at, np.int64(outcome[place]), greeks[place], received_ns[place], priced_ns[place])
-        at = put_moment(ticks, put(ticks, at, _RECEIVED), received_ns[place])
+        if received_ns[place] // _SECOND_NS != came_s:
+            came_s = received_ns[place] // _SECOND_NS
+            came = second_text(came_s)
+        at = put_moment(ticks, put(ticks, at, _RECEIVED), received_ns[place], came)
         if settling[mine]:
             at = put(ticks, at, _SETTLING)
         ticks[at] = _BRACE_END
-        ends[place] = at + 1
+        sizes[place] = at + 1 - first
         ticks[at + 1] = _COMMA
         at += 2
-    return at - 1
-
-
-class _Room:
-    """One array to write into, as large as the largest call so far."""
-
-    def __init__(self) -> None:
-        self._array: Bytes = np.empty(0, np.uint8)
-
-    def of(self, size: int) -> Bytes:
-        """At least `size` bytes."""
-        if len(self._array) < size:
-            self._array = np.empty(size, np.uint8)
-        return self._array
+    rows_end = at = at - 1
+    for place in range(len(kind)):
+        at = put_slice(ticks, at, fields, fields_at[slot[place]], fields_at[slot[place] + 1])
+    fields_end = at
+    at = put_array(ticks, at, len(kind))
+    for place in range(len(kind)):
+        at = put_size(ticks, at, sizes[place])
+    return rows_end, fields_end, at
 
 
 class NativeJsonRows:
     """`encode_json.JsonRows` by native code."""
 
     def __init__(self) -> None:
-        self._ticks = _Room()
+        self._room, self._sizes = np.empty(0, np.uint8), np.empty(0, np.int64)
 
-    def encode(self, rows: TickRows, *, book: SymbolBook) -> tuple[bytes, list[int]]:
-        """(rows joined by commas, their sizes)."""
+    def encode(self, rows: TickRows, *, book: SymbolBook) -> Written:
+        """The rows, and what is told of them."""
         count = len(rows)
-        ticks = self._ticks.of(count * (ROW_BYTES_MAX + book.quoted.longest))
-        ends = np.empty(count, np.int64)
-        written = _write_json(
-            ticks,
-            ends,
+        if len(self._sizes) < count:
+            self._sizes = np.empty(count, np.int64)
+        room_bytes = ARRAY_BYTES + count * (ROW_BYTES_MAX + book.quoted.longest + book.arguments.longest)
+        if len(self._room) < room_bytes:
+            self._room = np.empty(room_bytes, np.uint8)
+        rows_end, fields_end, end = _write_json(
+            self._room,
             np.ascontiguousarray(rows.words),
             np.ascontiguousarray(rows.kind),
             np.ascontiguousarray(rows.slot),
@@ -214,8 +229,12 @@ class NativeJsonRows:
             np.ascontiguousarray(rows.priced_ns),
             book.quoted.bytes,
             book.quoted.start,
+            book.arguments.bytes,
+            book.arguments.start,
             book.divisor,
             book.digits,
             book.settling,
+            self._sizes,
         )
-        return ticks[:written].tobytes(), (np.diff(ends, prepend=-1) - 1).tolist()
+        written = self._room.data
+        return Written(written[:rows_end], bytes(written[rows_end:fields_end]), bytes(written[fields_end:end]))
