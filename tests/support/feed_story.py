@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from random import Random
 
 from ticker_crds import Mode
-from ticker_shard.feed.events import BinaryKind, ChangeKind, SessionState
+from ticker_shard.feed.events import BinaryKind, ChangeKind, CloseReason, SessionState
 from ticker_shard.feed.session import KiteSession
 from ticker_shard.feed.settings import Credentials, FeedSettings
 
@@ -108,3 +109,24 @@ class Story:
     @property
     def changes(self) -> list[tuple[ChangeKind, str]]:
         return [(change.kind, change.detail) for change in self.session.drain_changes()]
+
+
+def session_in(state: SessionState) -> KiteSession:
+    """A session that has come to this state."""
+    session = KiteSession(SETTINGS, chance=Random(1))
+    if state is SessionState.IDLE:
+        return session
+    session.set_credentials(FIRST, now_ns=0)
+    session.begin()
+    match state:
+        case SessionState.OPEN:
+            session.upgraded(now_ns=0)
+        case SessionState.BACKING_OFF:
+            session.failed(CloseReason.UNREACHABLE, now_ns=0)
+        case SessionState.RATE_LIMITED:
+            session.refused(429, now_ns=0)
+        case SessionState.REJECTED:
+            session.refused(403, now_ns=0)
+        case SessionState.STOPPED:
+            session.stop()
+    return session
