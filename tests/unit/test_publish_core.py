@@ -316,6 +316,45 @@ def test_sigterm_without_a_feed_frees_at_once():
     assert world.twin.records[ONE[0]].state is ChannelState.FREE
 
 
+def a_record_freed_by_its_holder(world: World, holder: Pod) -> None:
+    world.set_feed(holder, on=False)
+    world.advance(world.timing.yield_ns)
+    world.sigterm(holder)
+    for _ in range(2):
+        world.step(holder)
+    assert world.twin.records[ONE[0]].state is ChannelState.FREE
+
+
+def test_a_process_that_turns_warm_claims_after_its_rehearsal_without_waiting_for_the_next_poll():
+    world = World(channels=ONE)
+    a_record_freed_by_its_holder(world, a_holder(world))
+    pod = world.start(warm=False)
+    world.step(pod)  # polls, and may claim nothing yet
+
+    world.set_feed(pod, on=True)
+    for _ in range(3):  # the rehearsal, a poll, the claim
+        world.step(pod)
+
+    assert pod.core.handover.held == ONE
+
+
+def test_a_standby_whose_feed_is_back_claims_without_waiting_for_the_next_poll():
+    world = World(channels=ONE)
+    holder = a_holder(world)
+    standby = world.start()
+    for _ in range(4):
+        world.everybody()
+    world.set_feed(standby, on=False)
+    a_record_freed_by_its_holder(world, holder)
+    world.step(standby)  # polls, and may claim nothing yet
+
+    world.set_feed(standby, on=True)
+    for _ in range(2):  # a poll, the claim
+        world.step(standby)
+
+    assert standby.core.handover.held == ONE
+
+
 def test_sigterm_in_a_moment_without_feed_waits_as_an_ordinary_reconnect_does():
     world = World(channels=ONE)
     pod = a_holder(world)

@@ -79,7 +79,8 @@ class Handover(HandoverState):
     def feed(self, *, warm: bool, now_ns: int, socket: int | None = None) -> None:
         """A socket (`None`: each) is open and everything wanted of it is confirmed, or no longer."""
         for number in range(1, self.stages.sockets + 1) if socket is None else (socket,):
-            self.stages.fed(number, warm=warm, now_ns=now_ns)
+            if self.stages.fed(number, warm=warm, now_ns=now_ns):
+                self._poll_due_ns = 0  # what was waited for may be there to be claimed
 
     def terminate(self, *, now_ns: int) -> None:
         """SIGTERM: Kubernetes does not want this process any more."""
@@ -94,6 +95,7 @@ class Handover(HandoverState):
         """A call under epoch 0 was refused: connection, scripts and encoder work."""
         assert self.warm, "the rehearsal sends real rows"
         self._move(Move.REHEARSED)
+        self._poll_due_ns = 0  # from now on a poll may end in a claim
 
     def polled(self, records: Mapping[str, Record | None], *, sent_ns: int, now_ns: int) -> None:
         """Records as read by one successful poll, asked for at `sent_ns`, answered now."""

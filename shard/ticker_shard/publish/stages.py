@@ -66,14 +66,16 @@ class Stages:
 
     # -- the feed
 
-    def fed(self, socket: int, *, warm: bool, now_ns: int) -> None:
-        """A socket delivers everything that is wanted of it, or no longer."""
+    def fed(self, socket: int, *, warm: bool, now_ns: int) -> bool:
+        """A socket delivers everything that is wanted of it, or no longer; whether it does and did not before."""
         feed = self._feeds[socket]
+        turned_warm = warm and not feed.warm
         if warm:
             feed.cold_since_ns, feed.yielding = None, False
         elif feed.warm or feed.cold_since_ns is None:
             feed.cold_since_ns = now_ns
         feed.warm = warm
+        return turned_warm
 
     def let_time_pass(self, *, now_ns: int, yield_ns: int) -> None:
         """Whoever has had no feed for so long gives way."""
