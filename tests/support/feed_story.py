@@ -30,11 +30,14 @@ class Story:
     ----------
     answering
         The peer answers each subscription and each mode with a cached packet, as the broker does, and that confirms.
+    answers
+        To which of the two.
     """
 
     session: KiteSession
     now_ms: int = 1_000
     answering: bool = False
+    answers: tuple[str, ...] = ("subscribe", "mode")
     subscribed: dict[int, str] = field(default_factory=dict)
     expected: set[int] = field(default_factory=set)
     messages: list[dict[str, object]] = field(default_factory=list)
@@ -58,21 +61,25 @@ class Story:
         for raw in outgoing.messages:
             message = json.loads(raw)
             self.messages.append(message)
-            if self.answering and message["a"] in ("subscribe", "mode"):
-                asked = message["v"] if message["a"] == "subscribe" else message["v"][1]
-                self.tick(packets=len(asked))
             match message["a"], message["v"]:
                 case "subscribe", tokens:
                     self.subscribed.update((token, self.subscribed.get(token, "quote")) for token in tokens)
+                    self._answer(message["a"], tokens)
                 case "mode", [mode, tokens]:
                     # For a token that is not subscribed a mode request has no effect.
                     self.subscribed.update((token, mode) for token in tokens if token in self.subscribed)
+                    self._answer(message["a"], tokens)
                 case "unsubscribe", tokens:
                     for token in tokens:
                         self.subscribed.pop(token, None)
         if self.answering:
             self.session.confirm(outgoing.expect)
         return self
+
+    def _answer(self, action: str, tokens: list[int]) -> None:
+        known = [token for token in tokens if token in self.subscribed]
+        if self.answering and action in self.answers and known:
+            self.tick(packets=len(known))
 
     def want(self, **modes: Mode) -> Story:
         self.session.want({int(name[1:]): mode for name, mode in modes.items()}, now_ns=self.now_ns)

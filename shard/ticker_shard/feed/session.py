@@ -282,11 +282,9 @@ class KiteSession:
         settings = self._settings
         match self._state:
             case SessionState.OPEN:
-                due = [self._frame_ns + settings.silence_ms * MILLISECOND_NS]
-                if (repeat_ns := self._subscriptions.next_due_ns) is not None:
-                    due.append(repeat_ns)
-                if (flow_ns := self._flow.due_ns) is not None:
-                    due.append(flow_ns)
+                maybe = (self._subscriptions.next_due_ns, self._flow.due_ns, self._flow.question_due_ns)
+                due = [at_ns for at_ns in maybe if at_ns is not None]
+                due.append(self._frame_ns + settings.silence_ms * MILLISECOND_NS)
                 if self._used != self._credentials:
                     due.append(self._ticks_ns + settings.recycle_quiet_ms * MILLISECOND_NS)
                 return min(due)
@@ -308,6 +306,7 @@ class KiteSession:
                     return
                 if self._climb(now_ns):
                     return
+                self._ask_whether_it_answers(now_ns)
                 self._subscriptions.repeat(now_ns=now_ns)
                 self._confirmation.relist()
             case SessionState.BACKING_OFF | SessionState.RATE_LIMITED if now_ns >= self._setbacks.resume_ns:
@@ -364,10 +363,20 @@ class KiteSession:
         return True
 
     def _watch_flow(self, now_ns: int) -> None:
-        tokens, market = self._subscriptions.tokens, self._market
-        trading = sum(market[segment_of(token)] for token in tokens) if market is not None else 0
-        if self._flow.watch(trading, wanted=len(tokens), now_ns=now_ns):
+        tokens = self._subscriptions.tokens
+        if self._flow.watch(len(self._trading(tokens)), wanted=len(tokens), now_ns=now_ns):
             self._changes.append(Change(ChangeKind.FLOWING))
+
+    def _trading(self, tokens: Iterable[int]) -> list[int]:
+        market = self._market
+        return [] if market is None else [token for token in tokens if market[segment_of(token)]]
+
+    def _ask_whether_it_answers(self, now_ns: int) -> None:
+        due_ns = self._flow.question_due_ns
+        if due_ns is not None and now_ns >= due_ns:
+            tokens = self._trading(self._subscriptions.come)
+            self._subscriptions.ask_for_cached(tokens)
+            self._flow.questioned(len(tokens), now_ns=now_ns)
 
     def _climb(self, now_ns: int) -> bool:
         """Take the next step against muteness if it is due; whether it cost the connection."""

@@ -69,6 +69,7 @@ class Subscriptions:
         self._waiting: dict[int, _Waiting] = {}
         self._again: list[int] = []
         self._renew: set[int] = set()
+        self._cached: list[int] = []  # asked for what the broker has of them, and no more
         self._left: set[int] = set()  # were not wanted for a moment since the last `outgoing`
 
     @property
@@ -87,6 +88,11 @@ class Subscriptions:
         if self._confirmed == self._wanted:  # nearly always, and asked several times a second
             return []
         return [token for token, mode in self._wanted.items() if self._confirmed.get(token) is not mode]
+
+    @property
+    def come(self) -> Collection[int]:
+        """Tokens of which a packet of the wanted mode has come on this connection."""
+        return self._confirmed.keys()
 
     @property
     def listed(self) -> frozenset[int]:
@@ -120,11 +126,16 @@ class Subscriptions:
         self._waiting.clear()
         self._again.clear()
         self._renew.clear()
+        self._cached.clear()
         self._left.clear()
 
     def ask_again(self, tokens: Collection[int] | None = None) -> None:
         """Put these (or everything) into the next `outgoing`, although they have come: they have gone quiet."""
         self._renew.update(self._asked_for if tokens is None else tokens)
+
+    def ask_for_cached(self, tokens: Collection[int]) -> None:
+        """Set the modes of these once more in the next `outgoing`: each that is still subscribed is answered once."""
+        self._cached = list(tokens)
 
     def confirm(self, tokens: Iterable[int]) -> bool:
         """The first packet of the wanted mode came for these; whether any of them was waited for."""
@@ -161,8 +172,10 @@ class Subscriptions:
         changed = {token: mode for token, mode in wanted.items() if asked_for.get(token, mode) is not mode}
         again = {token: wanted[token] for token in self._again if token in self._waiting and token not in changed}
         renewed = {token: wanted[token] for token in sorted(self._renew) if asked_for.get(token) is wanted.get(token)}
+        cached = {token: wanted[token] for token in self._cached if token in wanted}
         self._again.clear()
         self._renew.clear()
+        self._cached.clear()
         due_ns = now_ns + self._settings.confirm_ms * MILLISECOND_NS
         for token, mode in (fresh | changed).items():
             asked_for[token] = mode
@@ -174,7 +187,7 @@ class Subscriptions:
         messages = [
             *unsubscribe_messages(gone, chunk=chunk),
             *subscribe_messages(fresh | again | renewed, chunk=chunk),
-            *mode_messages(changed, chunk=chunk),
+            *mode_messages(changed | cached, chunk=chunk),
         ]
         asked = len(fresh) + len(changed) + len(again | renewed)
         # Those asked for again too: the packet that was looked for may have come over the socket they were on before,

@@ -20,6 +20,15 @@ seen, every instrument is believed to send once in `PRIOR_S`. What was learnt is
 instruments whose market is open: it was another socket's rhythm. More of them are never quieter than those that were
 there, so then it stays, unless as many strangers would be believed to be brisker.
 
+*Questions*. Every subscription is answered at once. So a socket on which nothing at all has come since everything was
+asked for is mute after `mute_ms`, however few instruments it carries. And one that may be quiet for longer, by its
+rhythm or for want of one, is asked when three quarters of `mute_ms` have passed without a packet: the mode of what has
+come is set once more, which changes nothing, and is answered with the cached packet by a socket that still carries it.
+If nothing comes by `mute_ms`, the socket is mute. A question is believed in only where one was answered on the same
+connection, which is therefore asked early; so a broker that does not answer costs one message, and no alarm. A spell
+that began with a missing answer ends with the next packet of any sort. Answers are no flow: a socket that answers and
+does not flow is judged by its rhythm.
+
 When the ladder is at its end the report stands, and every further step is a new connection after a wait that doubles
 up to `MUTE_RETRY_MAX_S`. Flow ends the spell at once. A report that cost the account its instruments, so that nothing
 can flow any more, is withdrawn after `REPORT_STANDS_S`. While the market is shut nothing is due.
@@ -51,6 +60,9 @@ PAUSE_HALF_LIFE_S: Final = 1_800.0
 MUTE_LIMIT_MAX_S: Final = 1_800.0
 MUTE_RETRY_MAX_S: Final = 900.0
 REPORT_STANDS_S: Final = 600.0
+ASK_AT: Final = 0.75  # of `mute_ms`; the rest is the answer's time
+FIRST_ASK_AT: Final = 0.25
+ANSWERED_S: Final = 1.0  # what comes later was not asked for
 UNSEEN_S: Final = 0.5  # with a look each half second and a beat each second, two seconds until a successor can read it
 UNSEEN_PAUSES: Final = 8.0
 PRIOR_PAUSE_S: Final = 0.25
@@ -171,6 +183,13 @@ class FlowWatch:
         self._waits_from_ns = 0  # flow, the last action, the connection, the opening of the market: the newest of them
         self._owed = 0
         self._owed_until_ns = 0
+        self._heard_ns = 0  # the newest packet of any sort
+        self._unanswered = False  # everything was asked for, and nothing at all has come since
+        self._question_ns: int | None = None  # when a question was asked to which nothing has come yet
+        self._answers = 0  # still to come to it
+        self._is_answered = False  # one was, on this connection
+        self._may_ask = False  # nothing was asked yet, or it has flowed since
+        self._deaf = False  # the present spell began with a missing answer
         self.flowed_ns: int | None = None
         self.mute_since_ns: int | None = None
         self.reported = False
@@ -192,7 +211,8 @@ class FlowWatch:
         """A connection was made: it gets the whole limit to show that it flows."""
         self._connected = True
         self._waits_from_ns = self.whole_ns = now_ns
-        self._owed = 0
+        self._owed = self._answers = 0
+        self._unanswered, self._question_ns, self._is_answered, self._may_ask = True, None, False, True
         self.flowed_ns = None
 
     def disconnected(self) -> None:
@@ -207,10 +227,13 @@ class FlowWatch:
 
     def received(self, packets: int, *, now_ns: int) -> bool:
         """A frame of so many packets came; whether it ended a spell (then `whole_ns` is left to `asked_for_all`)."""
+        self._heard_ns, self._unanswered, self._question_ns = now_ns, False, None
         if now_ns < self._owed_until_ns and packets <= self._owed:
             self._owed -= packets
-            return False
-        self._owed = 0
+            self._answered(packets, now_ns=now_ns)
+            return self._deaf and self._end_spell()
+        self._owed = self._answers = 0
+        self._may_ask = True
         if not self._steps:
             self.whole_ns = now_ns
         if not self._instruments:
@@ -219,6 +242,21 @@ class FlowWatch:
             self._rhythm.learn(now_ns - self.flowed_ns, now_ns=now_ns)
         self.flowed_ns = self._waits_from_ns = now_ns
         return self._steps > 0 and self._end_spell()
+
+    def questioned(self, tokens: int, *, now_ns: int) -> None:
+        """So many tokens, all that came, are asked for their cached packet alone; of none there is no answer."""
+        self._is_answered = self._is_answered and tokens > 0
+        self._may_ask, self._question_ns, self._answers = False, now_ns, tokens
+        self._owed = tokens + (self._owed if now_ns < self._owed_until_ns else 0)
+        self._owed_until_ns = max(self._owed_until_ns, now_ns + int(ANSWERED_S * SECOND_NS))
+
+    def _answered(self, packets: int, *, now_ns: int) -> None:
+        """When the last answer to a question has come, everything is known that the broker knew."""
+        if not self._answers:
+            return
+        self._answers = max(0, self._answers - packets)
+        if not self._answers and not self._steps:
+            self._is_answered, self.whole_ns = True, now_ns
 
     def sure_ns(self, heartbeat_ns: int) -> int:
         """Up to when nothing was missed on a connection that ends, its last frame having come at `heartbeat_ns`.
@@ -232,6 +270,7 @@ class FlowWatch:
     def asked_for_all(self, *, now_ns: int) -> int:
         """Everything is being asked for anew; how long before that something may have been missed."""
         unseen_ns, self.whole_ns = now_ns - self.whole_ns, now_ns
+        self._unanswered = True
         return unseen_ns
 
     @property
@@ -244,6 +283,8 @@ class FlowWatch:
     @property
     def limit_ns(self) -> int:
         """How long it may be mute, as things are."""
+        if self._unanswered:
+            return self._shortest_ns
         own_ns = self._rhythm.limit_ns(instruments=self._instruments, now_ns=self._waits_from_ns)
         return max(self._shortest_ns, min(own_ns, int(MUTE_LIMIT_MAX_S * SECOND_NS)))
 
@@ -254,7 +295,20 @@ class FlowWatch:
             return self._waits_from_ns + int(REPORT_STANDS_S * SECOND_NS)
         if not self._instruments or not self._connected:
             return None
-        return self._waits_from_ns + self._wait_ns()
+        due_ns = self._waits_from_ns + self._wait_ns()
+        if self._question_ns is None or not self._is_answered:
+            return due_ns
+        return min(due_ns, self._question_ns + int((1 - ASK_AT) * self._shortest_ns))
+
+    @property
+    def question_due_ns(self) -> int | None:
+        """When the socket is to be asked whether it answers; nothing where its own limit is short enough."""
+        if not self._instruments or not self._connected or self._steps or self._question_ns is not None:
+            return None
+        if self.limit_ns <= self._shortest_ns or not (self._may_ask or self._is_answered):
+            return None
+        part = ASK_AT if self._is_answered else FIRST_ASK_AT
+        return max(self._heard_ns, self._waits_from_ns) + int(part * self._shortest_ns)
 
     def act(self, *, now_ns: int) -> Action | None:
         """The next action of the ladder, if it is due; taken as done (but for `asked_for_all`)."""
@@ -265,10 +319,11 @@ class FlowWatch:
             self._end_spell()
             return None
         if self.mute_since_ns is None:
-            self.mute_since_ns = self._waits_from_ns
+            self._deaf = self._unanswered or (self._is_answered and self._question_ns is not None)
+            self.mute_since_ns = max(self._heard_ns, self._waits_from_ns) if self._deaf else self._waits_from_ns
         action = LADDER[self._steps] if self._steps < len(LADDER) else Action.RECONNECT
         self._steps += 1
-        self._waits_from_ns = now_ns
+        self._waits_from_ns, self._question_ns = now_ns, None
         self.reported = self.reported or action is Action.REPORT
         return action
 
@@ -281,5 +336,5 @@ class FlowWatch:
 
     def _end_spell(self) -> bool:
         over = self._steps > 0
-        self._steps, self.mute_since_ns, self.reported = 0, None, False
+        self._steps, self._deaf, self.mute_since_ns, self.reported = 0, False, None, False
         return over
