@@ -7,8 +7,6 @@ from tests.support.publish_world import ONE, a_holder, reload, rounds, step_with
 from tests.support.ticks import a_table
 from ticker_crds import Role
 
-# -- whose field it is
-
 
 def fields(world: World) -> set[str]:
     return {name.decode() for name in world.twin.last[ONE[0]]}
