@@ -1,4 +1,4 @@
-"""What the documents point at is there: files, headings, make targets, flags; and their Python is Python."""
+"""What the documents point at is there: files, headings, make targets, flags, metrics; and their Python is Python."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ticker_operator.app.cli import main
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+METRICS = "".join(path.read_text() for path in ROOT.glob("*/ticker_*/app/metrics.py"))
 EACH = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
@@ -69,6 +70,18 @@ def test_tests_exist(page: Path) -> None:
 
 
 @EACH
+def test_metrics_exist(page: Path) -> None:
+    missing = [name for name in counters(page) if f'{name}"' not in METRICS]
+
+    assert missing == []
+
+
+def counters(page: Path) -> list[str]:
+    """Names of counters that the page mentions, without prefix and suffix."""
+    return re.findall(r"[`…]_?(?:tickershard_)?([a-z_]+)_total\b", page.read_text())
+
+
+@EACH
 def test_python_is_python(page: Path) -> None:
     compiled = [compile(text, str(page), "exec") for text in blocks(page, "python")]
 
@@ -82,4 +95,5 @@ def test_the_checks_find_what_they_look_for() -> None:
     assert "the-tape" in anchors(ROOT / "docs" / "simulator.md")
     assert len(re.findall(r"`make ([a-z-]+)", texts)) > 10
     assert re.search(r"tickershard simulator --port", texts)
+    assert len([name for page in PAGES for name in counters(page)]) > 15
     assert len(re.findall(r"`\w+/test_\w+\.py::\w+`", texts)) > 40
