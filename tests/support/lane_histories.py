@@ -10,16 +10,19 @@ from collections.abc import Callable
 from random import Random
 
 from tests.support.handover_histories import KINDS, PODS_MAX, SeededFaults
+from tests.support.handover_world import STEP_NS
 from tests.support.lane_world import LanePod, LaneWorld, every_instrument_ticks
 from ticker_crds.constants import SOCKETS_MAX
 from ticker_shard.publish.core import PublisherCore
 from ticker_shard.publish.handover import Phase
+from ticker_shard.publish.limits import CATCH_UP_NS
 
 MakeWorld = Callable[[], LaneWorld]
 OVERLAPS = ((1, 1), (1, 2), (2, 1), (2, 2))
 COLD_TURNS = 40  # the very first claims of an account wait for a window
 READY_TURNS = 40
 ROLL_TURNS = 40
+CATCH_UP_TURNS = CATCH_UP_NS // STEP_NS
 
 
 def serve(world: LaneWorld, sockets: int) -> LanePod:
@@ -92,6 +95,30 @@ def undo(make_world: MakeWorld, serving: int, coming: int, *, after: int) -> Lan
             break
     assert third.core.handover.held == third.core.handover.channels
     assert [pod.core.handover.phase for pod in (old, new)] == [Phase.GONE] * 2
+    return world
+
+
+def reassign(make_world: MakeWorld, *, first: int, later: int | None) -> LaneWorld:
+    """In the moment before SIGTERM a table is written that moves an instrument to the other lane.
+
+    One of the two pods (0: the old one) reads it at once, the other one so many turns later.
+    """
+    world = make_world()
+    pods = [serve(world, 2), make_ready(world, 2)]
+    lanes, table = dict(pods[0].socket_of), world.more_instruments()
+    world.assign(pods[first], table)
+    assert any(pods[first].socket_of[slot] != lanes[slot] for slot in lanes), "one has moved"
+    world.sigterm(pods[0])
+    for number in range(ROLL_TURNS + CATCH_UP_TURNS):
+        if number == later:
+            world.assign(pods[1 - first], table)
+        if later is None:
+            every_instrument_ticks(world)
+        else:
+            turn(world)
+    assert pods[0].core.handover.phase is Phase.GONE
+    assert pods[1].core.handover.held == pods[1].core.handover.channels
+    world.assert_one_voice()
     return world
 
 

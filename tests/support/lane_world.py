@@ -15,9 +15,10 @@ from ticker_crds.constants import SOCKETS_MAX
 from ticker_shard.publish.handover import Phase
 from ticker_shard.publish.lanes import channel_of
 from ticker_shard.publish.limits import SECOND_NS
+from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.placement import place
 
-INSTRUMENTS = 6
+INSTRUMENTS, MORE = 6, 8
 WARM_NS = 1 * SECOND_NS
 REFUSED_NS = 35 * SECOND_NS
 LINGER_NS = 10 * SECOND_NS
@@ -63,13 +64,22 @@ class LaneWorld(World):
             ticks_max=1_000, timing=self.timing, sockets=sockets, watched=SOCKETS_MAX,
         )  # fmt: skip
         pod = LanePod(name, core, newest, self.table, sockets=sockets, feed=warm)
-        tokens = {row.token: slot for slot, row in enumerate(self.table.instruments) if row is not None}
-        placed = place(tokens, sockets=sockets, capacity=INSTRUMENTS).socket_of
-        pod.socket_of = {tokens[token]: socket + 1 for token, socket in placed.items()}
-        core.configure(self.table, now_ns=self.now_ns, wall_ns=self.now_ns)
+        self.assign(pod, self.table)
         core.handover.feed(warm=False, now_ns=self.now_ns)
         self.pods.append(pod)
         return pod
+
+    def assign(self, pod: Pod, table: InstrumentTable) -> None:
+        assert isinstance(pod, LanePod)
+        super().assign(pod, table)
+        tokens = {row.token: slot for slot, row in enumerate(table.instruments) if row is not None}
+        placed = place(tokens, sockets=pod.sockets, capacity=len(tokens)).socket_of
+        pod.socket_of = {tokens[token]: socket + 1 for token, socket in placed.items() if tokens[token] in self.prices}
+
+    def more_instruments(self) -> InstrumentTable:
+        """A table with `MORE` besides; one of those that were there is in another lane by it."""
+        count, revision = INSTRUMENTS + MORE, self.table.revision + 1
+        return a_table(count, channels=self.channels, revision=revision, previous=self.table)
 
     def restart(self, pod: Pod) -> None:
         assert isinstance(pod, LanePod)

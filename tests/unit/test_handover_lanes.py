@@ -13,7 +13,16 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.handover_histories import HandoverHistory
 from tests.support.handover_outcome import holders_of_everything, market, newest_values, one_voice_each
-from tests.support.lane_histories import LANE_VARIANTS, OVERLAPS, any_order, crash, lane_gauntlet, roll_out, undo
+from tests.support.lane_histories import (
+    LANE_VARIANTS,
+    OVERLAPS,
+    any_order,
+    crash,
+    lane_gauntlet,
+    reassign,
+    roll_out,
+    undo,
+)
 from tests.support.lane_world import LaneWorld
 from ticker_crds.constants import SOCKETS_MAX
 from ticker_shard.publish.handover import Phase
@@ -61,6 +70,16 @@ def test_a_rollout_undone_midway_leaves_no_instrument_without_a_voice(serving, c
     assert [pod.core.handover.phase for pod in world.pods[:-1]] == [Phase.GONE] * 2
     assert holders_of_everything(world) == [world.pods[-1].name]
     assert newest_values(world) == market(world)
+
+
+@pytest.mark.parametrize("later", [0, 1, 4, 12])
+@pytest.mark.parametrize("first", [0, 1], ids=["old first", "new first"])
+def test_a_table_written_just_before_sigterm_leaves_no_instrument_without_a_voice(first, later):
+    reassign(LaneWorld, first=first, later=later)
+
+
+def test_a_table_that_the_old_pod_never_reads_holds_nothing_up_for_long():
+    reassign(LaneWorld, first=1, later=None)
 
 
 @pytest.mark.parametrize("who", [0, 1], ids=["old", "new"])

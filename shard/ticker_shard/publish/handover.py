@@ -308,7 +308,12 @@ class Handover(HandoverState):
         if self.phase not in (Phase.STANDBY, Phase.ACTIVE) or (self.terminating and self.phase is Phase.STANDBY):
             return
         reason = self._watcher.reason(
-            channel, revision=self.revision, terminating=self.terminating, sent_ns=sent_ns, now_ns=now_ns
+            channel,
+            revision=self.revision,
+            divided=lane == 1 and self.stages.parts > 1,
+            terminating=self.terminating,
+            sent_ns=sent_ns,
+            now_ns=now_ns,
         )
         if reason is not None:
             record = channel.observed

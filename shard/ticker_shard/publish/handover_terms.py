@@ -74,7 +74,7 @@ class ChannelTerm:
     heard_ns: int | None = None  # outlives every observation
     claim: Claim | None = None  # decided, not answered
     claim_sent: bool = False
-    behind_ns: int | None = None  # since when only the table's revision keeps us from claiming
+    behind_ns: int | None = None  # since when only the tables' revisions keep us from claiming
 
     def see(self, record: Record | None) -> None:
         """Remember the highest epoch ever read, whatever brought it."""

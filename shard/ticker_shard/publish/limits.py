@@ -26,7 +26,7 @@ REFUSED_WAIT_NS: Final = 1 * SECOND_NS  # a channel that Redis refuses is tried 
 REFUSED_WAIT_MAX_NS: Final = 30 * SECOND_NS  # this; its beats go on
 SETTLING_FIRST_NS: Final = SECOND_NS  # a settling instrument's value is repeated after this, then ever later
 SETTLING_REPEAT_NS: Final = 10 * SECOND_NS  # at the latest
-CATCH_UP_NS: Final = 15 * SECOND_NS  # longest wait of a claimant whose table is older than the record's
+CATCH_UP_NS: Final = 15 * SECOND_NS  # longest wait of a claimant whose table is not the record's
 FLUSH_NS: Final = 5 * SECOND_NS  # after the drain deadline, the longest time for what is still queued
 
 assert max(CALL_ROWS_MAX, PACKED_CALL_ROWS_MAX) <= ROUND_ROWS_MAX, "a round holds at least one full call"

@@ -58,7 +58,7 @@ class Watcher:
         return since_ns is None or sent_ns - since_ns < self.timing.silent_ns
 
     def reason(
-        self, channel: ChannelTerm, *, revision: int, terminating: bool, sent_ns: int, now_ns: int
+        self, channel: ChannelTerm, *, revision: int, divided: bool, terminating: bool, sent_ns: int, now_ns: int
     ) -> ClaimReason | None:
         """Why to claim what was just observed, if at all.
 
@@ -68,6 +68,9 @@ class Watcher:
             Observed by the poll that was asked for at `sent_ns`.
         revision
             Of this process's table; behind the record's it waits, but not for ever.
+        divided
+            The channel's other lanes stay with their holder for a while: then a table ahead of its waits as well,
+            because the two may put an instrument into different lanes.
         terminating
             SIGTERM came.
         sent_ns, now_ns
@@ -79,13 +82,15 @@ class Watcher:
         silent = sent_ns - since_ns >= self.timing.silent_ns
         mine = record is not None and self._mine(record)
         reason = reason_to_claim(Sighting(record=record, mine=mine, silent=silent, terminating=terminating))
-        if reason is None or record is None or record.revision <= revision:
+        behind = record is not None and record.revision > revision
+        ahead = record is not None and record.revision < revision and divided and reason is ClaimReason.LEAVING
+        if reason is None or not (behind or ahead):
             channel.behind_ns = None
             return reason
         if channel.behind_ns is None:
             channel.behind_ns = now_ns
         # A living holder goes on publishing by the newer table: nothing is lost by waiting for it.
-        if reason is ClaimReason.LEAVING:
+        if behind and reason is ClaimReason.LEAVING:
             reason = ClaimReason.SILENT if silent else None
         return reason if now_ns - channel.behind_ns >= CATCH_UP_NS else None
 
