@@ -70,3 +70,12 @@ def step_with(world: World, pod: Pod, answer: Callable[[fence.Request], fence.An
 
 def reload(world: World, pod: Pod, roles: dict[str, Role]) -> None:
     world.assign(pod, a_table(roles, channels=world.channels, revision=pod.table.revision + 1, previous=pod.table))
+
+
+def sent(world: World) -> list[tuple[str, int]]:
+    """Symbol and price in paise of every row that was published."""
+    return [
+        (row["symbol"], round(row["last_price"] * 100))
+        for call in world.twin.published
+        for row in orjson.loads(call.message)["ticks"]
+    ]

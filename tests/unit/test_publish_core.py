@@ -1,4 +1,4 @@
-"""Decisions of the publishing core that histories reach too rarely: roles, books at odd moments, drains, gaps."""
+"""Decisions of the publishing core that histories reach too rarely: roles, books at odd moments, lost answers."""
 
 from __future__ import annotations
 
@@ -7,51 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.support.handover_world import CHANNELS, LOST, Pod, World
+from tests.support.publish_world import ONE, a_holder, reload, sent
 from tests.support.ticks import a_table, some_rows
 from ticker_client import Message, decode_message
 from ticker_crds import Channel, Encoding, Role
 from ticker_shard.publish import fence
-from ticker_shard.publish.encode_times import iso_utc
 from ticker_shard.publish.fence import ChannelState, Record, Refused, Trouble, TroubleKind, parse_record
-from ticker_shard.publish.gaps import gap_record, hold_gap
 from ticker_shard.publish.handover import Phase
-from ticker_shard.publish.latency import RATIO, Latency
 from ticker_shard.publish.ledger import DropCause
-from ticker_shard.publish.limits import (
-    CALL_ROWS_MAX,
-    CATCH_UP_NS,
-    GAP_SYMBOLS_MAX,
-    GAPS_HELD_MAX,
-    MS_NS,
-    SECOND_NS,
-    Timing,
-)
-
-ONE = CHANNELS[:1]
-
-
-def a_holder(world: World) -> Pod:
-    pod = world.start()
-    for _ in range(24):
-        world.everybody()
-    assert pod.core.handover.held == world.channels
-    return pod
-
-
-def reload(world: World, pod: Pod, roles: dict[str, Role]) -> None:
-    world.assign(pod, a_table(roles, channels=world.channels, revision=pod.table.revision + 1, previous=pod.table))
-
-
-def sent(world: World) -> list[tuple[str, int]]:
-    return [
-        (row["symbol"], round(row["last_price"] * 100))
-        for call in world.twin.published
-        for row in json.loads(call.message)["ticks"]
-    ]
+from ticker_shard.publish.limits import CALL_ROWS_MAX, CATCH_UP_NS, MS_NS, SECOND_NS
 
 
 def test_an_incoming_instrument_is_withheld_and_its_newest_value_published_when_it_settles():
@@ -288,34 +254,6 @@ def test_rows_beyond_the_table_and_before_any_table_are_unrouted():
     world.check()
 
 
-def test_a_drain_that_redis_does_not_answer_ends_all_the_same_and_names_what_is_lost():
-    world = World(channels=ONE, timing=Timing(drain_deadline_ns=SECOND_NS))
-    pod = a_holder(world)
-    world.redis_down()
-    world.tick(0)
-    world.sigterm(pod)
-
-    for _ in range(40):
-        world.everybody()
-
-    assert pod.core.handover.phase is Phase.GONE
-    assert sum(pod.core.ledger.dropped.values()) == 1
-    world.check()
-
-
-def test_sigterm_without_a_feed_frees_at_once():
-    world = World(channels=ONE)
-    pod = a_holder(world)
-    world.set_feed(pod, on=False)
-    world.advance(world.timing.yield_ns)
-
-    world.sigterm(pod)
-    world.everybody()
-
-    assert pod.core.handover.phase is Phase.GONE
-    assert world.twin.records[ONE[0]].state is ChannelState.FREE
-
-
 def a_record_freed_by_its_holder(world: World, holder: Pod) -> None:
     world.set_feed(holder, on=False)
     world.advance(world.timing.yield_ns)
@@ -353,38 +291,6 @@ def test_a_standby_whose_feed_is_back_claims_without_waiting_for_the_next_poll()
         world.step(standby)
 
     assert standby.core.handover.held == ONE
-
-
-def test_sigterm_in_a_moment_without_feed_waits_as_an_ordinary_reconnect_does():
-    world = World(channels=ONE)
-    pod = a_holder(world)
-    world.set_feed(pod, on=False)  # a new table that is being confirmed, or a socket that is just opening again
-
-    world.sigterm(pod)
-    world.everybody()
-    assert pod.core.handover.phase is Phase.ACTIVE
-    world.set_feed(pod, on=True)
-    for _ in range(40):
-        world.everybody()
-
-    assert pod.core.handover.held == ONE
-    assert world.twin.records[ONE[0]].state is ChannelState.LEAVING
-
-
-def test_sigterm_while_a_new_table_is_being_confirmed_goes_on_publishing_what_flows():
-    world = World(channels=ONE)
-    pod = a_holder(world)
-    pod.core.handover.feed(warm=False, now_ns=world.now_ns)  # one instrument of the new table is silent
-
-    for turn in range(24):
-        world.tick(0)
-        world.everybody()
-        if turn == 12:
-            world.sigterm(pod)
-
-    assert world.twin.records[ONE[0]].state is ChannelState.LEAVING
-    assert sent(world)[-1] == ("NFO:X0", world.prices[0])
-    assert sum(pod.core.ledger.dropped.values()) == 0
 
 
 def test_a_channel_may_be_lost_alone():
@@ -466,60 +372,6 @@ def test_every_request_lost_is_unanswered_in_the_books_not_forgotten():
 
     assert pod.core.ledger.in_flight() == 1
     world.check()
-
-
-# -- gaps, latency, records
-
-
-def test_held_gaps_are_bounded_and_a_merged_one_is_their_union():
-    held = []
-    for number in range(GAPS_HELD_MAX + 3):
-        hold_gap(held, gap_record("s", [f"X{number}"], start_ns=number, end_ns=number + 1, cause=f"c{number % 2}"))
-
-    assert len(held) == GAPS_HELD_MAX
-    assert (held[-1].start_ns, held[-1].end_ns) == (GAPS_HELD_MAX - 1, GAPS_HELD_MAX + 3)
-    assert (held[-1].instruments, set(held[-1].cause.split("+"))) == (4, {"c0", "c1"})
-
-
-def test_a_gap_lists_some_symbols_and_counts_all():
-    record = gap_record("s", [f"X{number}" for number in range(500)], start_ns=2, end_ns=1, cause="c")
-
-    assert (record.instruments, len(record.symbols)) == (500, GAP_SYMBOLS_MAX)
-    assert json.loads(record.encode())["end"] == json.loads(record.encode())["start"] == iso_utc(2)
-
-
-@given(st.lists(st.integers(1_000, 10**11), min_size=1, max_size=50), st.floats(0.01, 1.0))
-def test_a_quantile_is_off_by_one_bucket_at_most(elapsed_ns, share):
-    latency = Latency()
-    latency.record(-np.array(elapsed_ns), acknowledged_ns=0)
-    rank = int(np.ceil(share * len(elapsed_ns)))
-    exact_ms = sorted(elapsed_ns)[rank - 1] / 1e6
-
-    assert exact_ms / RATIO * 0.999 <= latency.quantile_ms(share) <= exact_ms * RATIO * 1.001
-
-
-@pytest.mark.parametrize("elapsed_ns", [1, 999, 1_000, 1_001, 7 * MS_NS, 3_600 * SECOND_NS])
-def test_rows_of_one_frame_are_measured_as_rows_of_many_are(elapsed_ns):
-    together, apart = Latency(), Latency()
-
-    together.record(np.full(200, -elapsed_ns), acknowledged_ns=0)
-    for _ in range(100):
-        apart.record(np.array([-elapsed_ns, -1]), acknowledged_ns=0)
-        apart.record(np.array([-elapsed_ns, -2 * SECOND_NS]), acknowledged_ns=0)
-    for other_ns in (-1, -2 * SECOND_NS):
-        together.record(np.full(100, other_ns), acknowledged_ns=0)
-
-    assert together.counts.tolist() == apart.counts.tolist()
-    assert together.total_ns == apart.total_ns
-
-
-def test_a_clock_that_stepped_back_and_no_rows_at_all_are_no_trouble():
-    latency = Latency()
-    assert latency.quantile_ms(0.5) is None
-
-    latency.record(np.array([10]), acknowledged_ns=0)
-
-    assert latency.count == 1
 
 
 @pytest.mark.parametrize(
