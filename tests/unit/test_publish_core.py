@@ -152,14 +152,19 @@ def test_nothing_is_refreshed_without_a_channel():
     assert not pod.core.is_repeating()
 
 
-def test_a_claimant_with_an_older_table_waits_while_the_holder_lives_and_not_for_ever():
-    world = World(channels=ONE)
+def a_holder_and_one_with_the_table_before(world: World) -> tuple[Pod, Pod]:
     holder = a_holder(world)
     reload(world, holder, {"X0": Role.OWNER, "X1": Role.OWNER})
     world.everybody()
     behind = world.start()
     for _ in range(8):
         world.everybody()
+    return holder, behind
+
+
+def test_a_claimant_with_an_older_table_waits_while_the_holder_lives_and_not_for_ever():
+    world = World(channels=ONE)
+    holder, behind = a_holder_and_one_with_the_table_before(world)
 
     world.sigterm(holder)
     for _ in range(40):
@@ -174,12 +179,7 @@ def test_a_claimant_with_an_older_table_waits_while_the_holder_lives_and_not_for
 
 def test_a_claimant_that_catches_up_takes_over_at_once():
     world = World(channels=ONE)
-    holder = a_holder(world)
-    reload(world, holder, {"X0": Role.OWNER, "X1": Role.OWNER})
-    world.everybody()
-    behind = world.start()
-    for _ in range(8):
-        world.everybody()
+    holder, behind = a_holder_and_one_with_the_table_before(world)
     world.sigterm(holder)
     for _ in range(8):
         world.everybody()
