@@ -143,8 +143,9 @@ class Malformed(Fault):
 
     kind: ClassVar[str] = "malformed"
     how: Literal[
-        "truncated", "count_too_high", "count_too_low", "zero_length", "unknown_length", "trailing_bytes", "two_bytes"
-    ]
+        "truncated", "count_too_high", "count_too_low", "zero_length", "unknown_length", "trailing_bytes", "two_bytes",
+        "oversized",
+    ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from ticker_sim import wire
 from ticker_sim.faults import Distort, Malformed, SendText, Timestamps
 from ticker_sim.wire import Rows
 
+OVERSIZED_BYTES: Final = 5 << 20  # 3,000 full packets have 558,002
 _JUNK: Final = "\x00{not json"
 
 
@@ -19,7 +20,8 @@ def spoil_frame(frame: bytes, fault: Malformed) -> bytes:
 
     ``truncated``: the last packet is cut short · ``count_too_high``: one more packet is announced than is there ·
     ``count_too_low``: one fewer · ``zero_length``: a packet of no bytes comes first · ``unknown_length``: a packet of
-    16 bytes comes first · ``trailing_bytes``: four bytes too many · ``two_bytes``: only the count.
+    16 bytes comes first · ``trailing_bytes``: four bytes too many · ``two_bytes``: only the count · ``oversized``:
+    `OVERSIZED_BYTES` too many.
     """
     count = int.from_bytes(frame[:2], "big")
     body = frame[2:]
@@ -38,6 +40,8 @@ def spoil_frame(frame: bytes, fault: Malformed) -> bytes:
             return frame + b"\xde\xad\xbe\xef"
         case "two_bytes":
             return frame[:2]
+        case "oversized":
+            return frame + bytes(OVERSIZED_BYTES)
 
 
 def unexpected_text(fault: SendText) -> str:

@@ -128,6 +128,20 @@ def test_a_mute_feed_climbs_the_ladder_is_reported_and_forgiven(
     assert all(record["cause"].startswith("mute") for record in gap_records(client)), gap_records(client)
 
 
+def test_a_frame_too_large_to_be_held_is_counted_and_its_hole_declared(
+    shard: ShardProcess, sim: SimulatorProcess, client: redis.Redis, table: AssignmentTable
+) -> None:
+    sim.control.fault("malformed", api_key=KEY, how="oversized", count=1)
+
+    shard.wait_until(lambda: bool(gap_records(client)), "the hole has a record", within_s=LONG_S)
+    shard.await_condition("Streaming", "True", "Streaming", within_s=LONG_S)
+    shard.wait_until(lambda: sim.control.pause(finish=True), "the market stands still", within_s=LONG_S)
+    shard.wait_until(lambda: not wrong_rows(sim, client, table), "Redis holds what was sent", within_s=LONG_S)
+    assert metric(shard, 'tickershard_feed_events_total{event="closed_protocol_error"}') == 1
+    assert {record["cause"] for record in gap_records(client)} == {"protocol_error"}
+    assert sum(record["instruments"] for record in gap_records(client)) == len(table.instruments)
+
+
 def test_a_hole_in_one_of_three_sockets_names_its_instruments_alone(
     tmp_path: Path, sim: SimulatorProcess, redis_url: str, client: redis.Redis, table: AssignmentTable
 ) -> None:

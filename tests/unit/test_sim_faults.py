@@ -160,6 +160,7 @@ def parsed(frame: bytes) -> list[int] | str:
         ("unknown_length", [738561, 408065]),
         ("trailing_bytes", [738561, 408065]),
         ("two_bytes", "struct.error"),
+        ("oversized", [738561, 408065]),
     ],
 )
 def test_a_spoiled_frame_is_what_its_name_says_to_the_vendors_parser(how: Any, vendor: Any) -> None:
