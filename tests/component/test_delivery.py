@@ -6,6 +6,7 @@ answers for the whole history (tests/support/delivery). The bounds are the setti
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ import pytest
 from tests.support.delivery.bounds import SILENCE_NS
 from tests.support.delivery.check import check, summary
 from tests.support.delivery.history import History, Interval
-from tests.support.delivery.world import World, delivery_world
+from tests.support.delivery.world import START_S, World, delivery_world
+from tests.support.memory_group import memory_group
+from tests.support.shard import PROGRAM
 
 
 def judged(world: World) -> History:
@@ -90,6 +93,23 @@ def test_a_killed_holder_leaves_a_declared_gap_and_a_successor(tmp_path: Path) -
         more_messages(world)
         history = judged(world)
 
+    assert "takeover" in {gap.cause for gap in history.gaps}
+
+
+def test_a_holder_killed_by_the_kernel_for_want_of_memory_leaves_what_sigkill_leaves(tmp_path: Path) -> None:
+    with memory_group() as group, delivery_world(tmp_path, accounts={"acc1": 0}) as world:
+        doomed = world.start_pod("acc1", program=group.program(*PROGRAM))
+        world.wait_until(lambda: world.holder("acc1") is doomed, "it holds every channel", within_s=START_S)
+        world.start_pod("acc1")
+        world.begin()
+        world.run_out_of_memory("acc1", group)
+        world.wait_until(lambda: world.holder("acc1") is not None, "the standby took over")
+        more_messages(world)
+        history = judged(world)
+        killed = group.kills
+
+    assert killed == 1
+    assert doomed.shard.process.returncode == -signal.SIGKILL, "a container's exit code 137"
     assert "takeover" in {gap.cause for gap in history.gaps}
 
 

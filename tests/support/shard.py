@@ -30,6 +30,7 @@ from ticker_client.keys import fence_key, last_values_key
 from ticker_crds import AssignedInstrument, AssignmentTable, Channel, Mode, Role, encode_table
 from ticker_crds.assignment import HEADER_KEY, TABLE_KEY
 
+PROGRAM = ("ticker_shard.app",)  # of ``python -m``
 START_S = 30.0
 WAIT_S = 30.0
 
@@ -212,7 +213,7 @@ def start_shard(
     redis_url_file: Path,
     ticker_url: str,
     name: str = "shard",
-    program: Sequence[object] = ("ticker_shard.app",),
+    program: Sequence[object] = PROGRAM,
     **settings: object,
 ) -> ShardProcess:
     """Start a process; it is not waited for."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,8 +30,10 @@ from tests.support.delivery.listening import wall_offset_ns
 from tests.support.delivery.recorder import Recorder
 from tests.support.delivery.signs import signs_of
 from tests.support.delivery.starving import CpuWaits
+from tests.support.memory_group import MemoryGroup
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.shard import (
+    PROGRAM,
     ShardFolder,
     ShardProcess,
     a_table,
@@ -132,7 +134,7 @@ class World(FeedFaults, RedisFaults):
 
     # -- life
 
-    def start_pod(self, account: str) -> Pod:
+    def start_pod(self, account: str, *, program: Sequence[object] = PROGRAM) -> Pod:
         """Another pod of an account; it is not waited for."""
         owner = self.accounts[account]
         owner.made += 1
@@ -145,6 +147,7 @@ class World(FeedFaults, RedisFaults):
             folder,
             redis_url_file=self.path / "redis-url",
             ticker_url=self.sim.ws,
+            program=program,
             drain_deadline_s=NO_DRAIN_DEADLINE_S,
             market_hours="always",  # the simulator's day is every day
         )
@@ -287,6 +290,15 @@ class World(FeedFaults, RedisFaults):
         assert holder is not None, f"nobody holds {account}"
         holder.shard.kill()
         self.note("sigkill", Target.PROCESS, start_ns, recover_ns=times.TAKE_OVER_NS, account=account)
+
+    def run_out_of_memory(self, account: str, group: MemoryGroup) -> None:
+        """The kernel kills the holder, which was started in `group`."""
+        start_ns = time.monotonic_ns()
+        holder = self.holder(account)
+        assert holder is not None, f"nobody holds {account}"
+        group.run_out()
+        holder.shard.wait_for_exit()
+        self.note("oom kill", Target.PROCESS, start_ns, recover_ns=times.TAKE_OVER_NS, account=account)
 
     def hand_over(self, account: str, *, holder: Pod | None = None) -> None:
         """SIGTERM to the holder, with a standby beside it; returns when it has gone."""
