@@ -2,7 +2,8 @@
 
 Each process has a folder of its own (another pod of the same account), so only Redis' records stand between them. A
 consumer listens all the time; `judge_stream` says whether it saw a hole, a lost message or a fenced process that went
-on, and the last values are compared with the simulator's record.
+on, and the last values are compared with the simulator's record. A silence is as long as the processes could run in it:
+what they waited for a CPU is measured, and taken off up to a half (tests/support/delivery/starving.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any
 import pytest
 import redis
 
+from tests.support.delivery.history import Interval, ran_ns
+from tests.support.delivery.starving import CpuWaits
 from tests.support.shard import (
     ShardFolder,
     ShardProcess,
@@ -38,6 +41,7 @@ MEMBER = "default.acc1"
 KEY, TOKEN = "simkey1", "simtoken1"
 SILENCE_S = 3.0  # below the protocol's silence of 4 s; a busy machine pauses a process now and then
 NO_DEADLINE_S = 60
+WAITS_S = 0.25
 
 
 @dataclass
@@ -45,6 +49,7 @@ class Consumer:
     """Everything that came over the channels."""
 
     url: str
+    waits: CpuWaits
     received: dict[str, list[tuple[float, dict[str, Any]]]] = field(default_factory=lambda: {c: [] for c in CHANNELS})
     _stop: Event = field(default_factory=Event)
 
@@ -54,9 +59,13 @@ class Consumer:
         self._pubsub.subscribe(*CHANNELS)
         self._thread = Thread(target=self._listen)
         self._thread.start()
+        self._watching = self.waits.watching(every_s=WAITS_S)
+        self._watching.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
+        self._watching.__exit__(*error)
+        self.waits.look()
         self._stop.set()
         self._thread.join()
         self._pubsub.close()
@@ -76,7 +85,11 @@ class Consumer:
         for channel, messages in self.received.items():
             for at_s, message in messages:
                 lanes.setdefault((channel, message["shard"]), []).append((at_s, message))
-        return [judge_stream(messages, silence_s=silence_s) for messages in lanes.values()]
+        return [judge_stream(messages, silence_s=silence_s, ran_s=self.ran_s) for messages in lanes.values()]
+
+    def ran_s(self, start_s: float, end_s: float) -> float:
+        """An interval without what the machine kept from simulator and shards."""
+        return ran_ns(Interval(int(start_s * 1e9), int(end_s * 1e9)), self.waits.found) / 1e9
 
     def longest_pause_s(self) -> float:
         """Between two rows of one instrument, whoever published them."""
@@ -86,7 +99,8 @@ class Consumer:
             for at_s, message in messages:
                 for tick in message["ticks"]:
                     key = (channel, tick["symbol"])
-                    longest = max(longest, at_s - before.get(key, at_s))
+                    if at_s - before.get(key, at_s) > longest:
+                        longest = max(longest, self.ran_s(before[key], at_s))
                     before[key] = at_s
         return longest
 
@@ -117,6 +131,12 @@ class Account:
         return start_shard(
             folder, redis_url_file=self.path / "redis-url", ticker_url=self.sim.ws, **{**defaults, **settings}
         )
+
+    def consumer(self, pods: list[ShardProcess]) -> Consumer:
+        waits = CpuWaits(
+            in_series=lambda: [str(self.sim.process.pid)], beside=lambda: [str(pod.process.pid) for pod in pods]
+        )
+        return Consumer(self.redis_url, waits)
 
     def stand_still(self) -> None:
         assert self.sim.control.pause(finish=True)
@@ -170,7 +190,7 @@ def test_a_surge_replacement_hands_over_without_a_hole(account: Account, pods: l
     old = account.start(account.pod("old"))
     pods.append(old)
     old.await_acknowledged(1)
-    with Consumer(account.redis_url) as consumer:
+    with account.consumer(pods) as consumer:
         new = account.start(account.pod("new"))
         pods.append(new)
         new.wait_until(new.ready, "the new pod is Ready")
@@ -205,7 +225,7 @@ def test_a_change_of_sockets_overlaps_within_the_brokers_three(
 
     old = start("old", serving)
     old.await_acknowledged(1)
-    with Consumer(account.redis_url) as consumer:
+    with account.consumer(pods) as consumer:
         new = start("new", coming)
         new.wait_until(new.ready, "the new pod is Ready")
         assert len(account.sim.control.stats(api_key=KEY, tokens=False).sockets) == 3
@@ -252,7 +272,7 @@ def test_after_sigkill_a_standby_takes_over_and_repairs_the_last_values(
     active, standby = (old, new) if account.holders() == {"old"} else (new, old)
     standby.wait_until(standby.ready, "the other is Ready")
     name = standby.folder.path.name
-    with Consumer(account.redis_url) as consumer:
+    with account.consumer(pods) as consumer:
         active.kill()
         standby.wait_until(lambda: account.holders() == {name}, "the standby took over", within_s=15)
         standby.await_acknowledged(1)

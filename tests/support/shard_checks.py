@@ -7,7 +7,7 @@ arrival and says what a consumer would complain about.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -62,7 +62,12 @@ class Verdict:
         return not self.complaints
 
 
-def judge_stream(messages: Iterable[tuple[float, Mapping[str, Any]]], *, silence_s: float) -> Verdict:
+def judge_stream(
+    messages: Iterable[tuple[float, Mapping[str, Any]]],
+    *,
+    silence_s: float,
+    ran_s: Callable[[float, float], float] = lambda start_s, end_s: end_s - start_s,
+) -> Verdict:
     """Whether one channel was published without a hole, and by one process after another.
 
     Parameters
@@ -71,6 +76,8 @@ def judge_stream(messages: Iterable[tuple[float, Mapping[str, Any]]], *, silence
         (time of arrival in seconds, message), in order.
     silence_s
         The longest time without a message that is no gap.
+    ran_s
+        For how much of an interval the processes could run at all.
     """
     complaints: list[str] = []
     owners: list[tuple[int, str]] = []
@@ -79,7 +86,7 @@ def judge_stream(messages: Iterable[tuple[float, Mapping[str, Any]]], *, silence
     before_s: float | None = None
     for number, (at_s, message) in enumerate(messages, start=1):
         owner = (message["epoch"], message["process"])
-        if before_s is not None and at_s - before_s > silence_s:
+        if before_s is not None and at_s - before_s > silence_s and ran_s(before_s, at_s) > silence_s:
             complaints.append(f"nothing for {at_s - before_s:.2f} s before message {number}")
         before_s = at_s
         if not owners or owners[-1] != owner:

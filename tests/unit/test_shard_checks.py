@@ -70,6 +70,14 @@ def test_what_a_consumer_would_complain_about_is_found(messages: list[Any], word
     assert any(words in complaint for complaint in verdict.complaints)
 
 
+def test_a_silence_is_as_long_as_the_processes_could_run_in_it() -> None:
+    messages = [(0.0, message(1, "a", 1)), (0.8, message(1, "a", 2)), (2.0, message(1, "a", 3))]
+
+    verdict = judge_stream(messages, silence_s=0.5, ran_s=lambda start_s, end_s: (end_s - start_s) / 2)
+
+    assert verdict.complaints == ("nothing for 1.20 s before message 3",)
+
+
 def test_books_that_do_not_balance_are_found() -> None:
     terms = dict.fromkeys(("conflated", "rejected", "dropped", "withheld", "superseded", "in_flight"), 0)
 

@@ -6,7 +6,7 @@ ties one to the other (docs/simulator.md, the tape). A *shard* is named as in me
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -110,6 +110,16 @@ class Starved:
     start_ns: int
     end_ns: int
     waited_ns: int
+
+
+def ran_ns(interval: Interval, starved: Iterable[Starved], *, credit: float = CREDIT_MAX) -> int:
+    """An interval's length without what the machine kept from the processes in it, up to `credit` of any stretch."""
+    waited = 0.0
+    for each in starved:
+        shared = min(each.end_ns, interval.end_ns) - max(each.start_ns, interval.start_ns)
+        if shared > 0:
+            waited += shared * min(each.waited_ns / max(each.end_ns - each.start_ns, 1), credit)
+    return max(0, interval.end_ns - interval.start_ns - int(waited))
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,12 +258,7 @@ class History:
 
     def ran_ns(self, interval: Interval) -> int:
         """The interval's length without what the machine kept from the processes in it."""
-        waited = 0.0
-        for each in self.starved:
-            shared = min(each.end_ns, interval.end_ns) - max(each.start_ns, interval.start_ns)
-            if shared > 0:
-                waited += shared * min(each.waited_ns / max(each.end_ns - each.start_ns, 1), self.credit)
-        return max(0, interval.end_ns - interval.start_ns - int(waited))
+        return ran_ns(interval, self.starved, credit=self.credit)
 
     def lost_data(self, at_ns: int, *, within_ns: int | None = None) -> bool:
         """Whether Redis lost its data before `at_ns`: ever, or (with `within_ns`) no longer before than that."""
