@@ -75,11 +75,23 @@ def test_a_rollout_undone_midway_leaves_no_instrument_without_a_voice(serving, c
 @pytest.mark.parametrize("later", [0, 1, 4, 12])
 @pytest.mark.parametrize("first", [0, 1], ids=["old first", "new first"])
 def test_a_table_written_just_before_sigterm_leaves_no_instrument_without_a_voice(first, later):
-    reassign(LaneWorld, first=first, later=later)
+    world = reassign(LaneWorld, first=first, later=later)
+
+    old, new = world.pods
+    assert world.heard == {1}
+    assert old.core.handover.phase is Phase.GONE
+    assert holders_of_everything(world) == [new.name]
+    assert newest_values(world) == market(world)
 
 
 def test_a_table_that_the_old_pod_never_reads_holds_nothing_up_for_long():
-    reassign(LaneWorld, first=1, later=None)
+    world = reassign(LaneWorld, first=1, later=None)
+
+    old, new = world.pods
+    assert old.core.handover.phase is Phase.GONE
+    assert holders_of_everything(world) == [new.name]
+    assert one_voice_each(world)
+    assert newest_values(world) == market(world)
 
 
 @pytest.mark.parametrize("who", [0, 1], ids=["old", "new"])
