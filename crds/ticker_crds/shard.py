@@ -79,6 +79,13 @@ class TickerShardSpec(Part):
     )
 
 
+class Barrier(Part):
+    """A table of which nothing outgoing is published any more, though it is not in force completely yet."""
+
+    revision: Count = Field(description="Its revision.")
+    digest: Hash = Field(description="Its digest.")
+
+
 class Acknowledged(Part):
     """The table that the shard's process has in force."""
 
@@ -89,6 +96,10 @@ class Acknowledged(Part):
         tuple[Annotated[str, Field(max_length=SYMBOL_CHARS_MAX)], ...],
         Field(max_length=UNCONFIRMED_LISTED_MAX, json_schema_extra=ATOMIC),
     ] = Field(default=(), description="Instruments that sent no packet in time, the first 100 of them.")
+    barrier: Barrier | None = Field(
+        default=None,
+        description="The table after it, if what is outgoing there is published no more, but something else is to do.",
+    )
 
 
 class Rollout(Part):

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from ticker_crds import Role
 from ticker_crds.constants import UNCONFIRMED_LISTED_MAX
 from ticker_shard.assignment import Acknowledged, Evidence, NotYet, acknowledge, carry_on, revision_of
+from ticker_shard.assignment.status import known_status
 
 DONE = Evidence(
     process="pod-1/a", revision=12, digest="sha256:x", connected=True, waiting=0, silent=(), duties_revision=12,
-    holds_all=True,
+    barriers_revision=0, holds_all=True,
 )  # fmt: skip
 
 
@@ -91,6 +92,32 @@ def test_a_predecessors_acknowledgement_is_carried_on_until_there_is_a_new_one()
 
     assert carry_on(NotYet("wait"), previous=before) == before
     assert revision_of(carry_on(acknowledge(DONE), previous=before)) == 12
+
+
+@pytest.mark.parametrize(
+    "held_up", [{"holds_all": False}, {"duties_revision": 11}, {"connected": False}, {"waiting": 1}]
+)
+def test_what_was_given_up_is_told_whatever_holds_up_the_rest(held_up: dict[str, Any]) -> None:
+    before = {"revision": 11, "digest": "sha256:w", "process": "pod-0/z", "unconfirmed": ["NFO:S"]}
+    passed = {**before, "barrier": {"revision": 12, "digest": "sha256:x"}}
+
+    answer = acknowledge(replace(DONE, barriers_revision=12, **held_up))
+
+    assert carry_on(answer, previous=before) == passed
+    assert carry_on(acknowledge(DONE), previous=passed) == acknowledge(DONE).as_status()  # type: ignore[union-attr]
+    assert carry_on(acknowledge(replace(DONE, barriers_revision=11, **held_up)), previous=before) == before
+    assert carry_on(answer, previous=None) is None
+
+
+def test_a_barrier_is_a_floor_for_tables_and_never_falls_back() -> None:
+    before = {"revision": 11, "digest": "sha256:w", "process": "pod-0/z", "unconfirmed": []}
+    ahead = {**before, "barrier": {"revision": 14, "digest": "sha256:z"}}
+
+    assert known_status({"acknowledged": ahead}, generation=1).revision_floor == 14
+    assert carry_on(acknowledge(replace(DONE, barriers_revision=12, waiting=1)), previous=ahead) == ahead
+    caught_up = carry_on(acknowledge(DONE), previous=ahead)
+    assert caught_up is not None
+    assert (caught_up["revision"], caught_up["barrier"]["revision"]) == (12, 14)
 
 
 def test_a_lower_revision_never_replaces_a_higher_one() -> None:

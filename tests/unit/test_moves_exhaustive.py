@@ -3,7 +3,8 @@
 Each state says what both tables, both processes, Redis and the market hold. From every reachable state everything that
 can happen is tried: the operator writes one of its changes (and may die after it), a table is applied late or skipped,
 the feed brings a value, a call lands late, in any order among those on their way, a table is acknowledged with or
-without a first packet, the plan turns round, an account is judged lost while it publishes, a process crashes.
+without a first packet, its barrier alone before all the rest or never, the plan turns round, an account is judged
+lost while it publishes, a process crashes.
 
 Checked: there is a publisher at every moment, unless a process crashed. Where nothing is left to do the instrument
 has exactly one owner, stands in one table, and the last value is the newest. And from every state such a rest can be
@@ -41,6 +42,7 @@ class Side(NamedTuple):
     applied: Role | None  # in the table that the process has applied
     current: bool = True  # they are the same table
     acknowledged: bool = True
+    passed: bool = False  # nothing outgoing is published any more, so much was said
     listed: bool = False  # acknowledged, but the instrument as unconfirmed
     newest: int = NOTHING
     owes_value: bool = False
@@ -89,6 +91,8 @@ def progress(world: World, rules: Rules) -> Iterator[World]:
         if may_acknowledge(side):
             listed = side.applied is not None and side.newest == NOTHING
             yield world.with_side(index, side._replace(acknowledged=True, listed=listed))
+        if may_say_so(side):
+            yield world.with_side(index, side._replace(passed=True))
         if not side.serves:
             yield world.with_side(index, side._replace(serves=True))
 
@@ -100,6 +104,7 @@ def operator_writes(world: World, rules: Rules) -> Iterator[World]:
     facts = PoolFacts.of({
         name: AccountFacts(
             acknowledged=side.acknowledged,
+            past_barriers=side.passed,
             unconfirmed=frozenset({SYMBOL}) if side.listed else frozenset(),
             serves=side.serves,
             unseen=not side.acknowledged,
@@ -109,7 +114,8 @@ def operator_writes(world: World, rules: Rules) -> Iterator[World]:
     for change in rules(SYMBOL, NAMES[world.destination], holders, facts):
         index = NAMES.index(change.account)
         side = world.sides[index]
-        yield world.with_side(index, side._replace(role=change.role, current=False, acknowledged=False, listed=False))
+        written = side._replace(role=change.role, current=False, acknowledged=False, passed=False, listed=False)
+        yield world.with_side(index, written)
 
 
 def applied(side: Side) -> Side:
@@ -145,6 +151,12 @@ def may_acknowledge(side: Side) -> bool:
     owes = side.owes_barrier or (side.owes_value and side.newest != NOTHING)
     done = side.acknowledged and not (side.listed and side.newest != NOTHING)
     return side.current and not owes and not done
+
+
+def may_say_so(side: Side) -> bool:
+    """Only a table that is not acknowledged yet needs its barrier told."""
+    fresh = not side.passed and not side.acknowledged
+    return side.current and fresh and side.applied is Role.OUTGOING and not side.owes_barrier
 
 
 def surprises(world: World) -> Iterator[World]:
@@ -270,6 +282,10 @@ def without_waiting_for_the_barrier(name: str, facts: AccountFacts, destination:
     return facts if name == destination else replace(facts, acknowledged=True)
 
 
+def with_a_barrier_that_nobody_passed(name: str, facts: AccountFacts, destination: str | None) -> AccountFacts:
+    return facts if name == destination else replace(facts, past_barriers=True)
+
+
 def with_listed_instruments_taken_for_confirmed(
     name: str, facts: AccountFacts, destination: str | None
 ) -> AccountFacts:
@@ -293,6 +309,7 @@ def returned_as_owner(change: RoleChange) -> RoleChange:
     [
         (with_facts(without_waiting_for_the_new_owner), {}, "nobody publishes"),
         (with_facts(without_waiting_for_the_barrier), {}, "an old value is the last one"),
+        (with_facts(with_a_barrier_that_nobody_passed), {}, "an old value is the last one"),
         (with_facts(with_listed_instruments_taken_for_confirmed), {}, "nobody publishes"),
         (with_changes(removed_without_outgoing), {}, "an old value is the last one"),
         (with_changes(owner_at_once), {}, "no way to rest|not one owner|an old value"),

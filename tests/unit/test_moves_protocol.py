@@ -14,7 +14,7 @@ where it stands.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -197,6 +197,17 @@ class MovingInstruments(RuleBasedStateMachine):
         self.acknowledged[account] = Acknowledgement(
             process.table.revision, process.table.digest, f"{account}/{process.epoch}", frozenset(silent)
         )
+
+    @rule(account=st.sampled_from(ACCOUNTS))
+    def tell_the_barrier(self, account: str) -> None:
+        """Nothing outgoing is published any more, whatever else of the table is still to be done."""
+        process, said = self.processes[account], self.acknowledged.get(account)
+        if process is None or process.table is None or said is None or process.barrier:
+            return
+        if Role.OUTGOING in process.roles().values() and process.table.revision > said.acted_on:
+            self.acknowledged[account] = replace(
+                said, barrier_revision=process.table.revision, barrier_digest=process.table.digest
+            )
 
     # -- the operator ----------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ DONE, NOT_YET = AccountFacts(acknowledged=True), AccountFacts()
 UNCONFIRMED = AccountFacts(acknowledged=True, unconfirmed=frozenset({SYMBOL}))
 LOST = AccountFacts(serves=False)
 GONE = AccountFacts(acknowledged=True, gone=True, serves=False)
+GAVE_UP = AccountFacts(past_barriers=True)
 OWNER, INCOMING, SETTLING, OUTGOING = Role.OWNER, Role.INCOMING, Role.SETTLING, Role.OUTGOING
 
 
@@ -52,6 +53,9 @@ OWNER, INCOMING, SETTLING, OUTGOING = Role.OWNER, Role.INCOMING, Role.SETTLING, 
         pytest.param(SETTLING, OWNER, DONE, NOT_YET, [("A", OUTGOING)], id="6 Redis took its first value"),
         pytest.param(SETTLING, OUTGOING, DONE, NOT_YET, [], id="7 waits for the barrier"),
         pytest.param(SETTLING, OUTGOING, NOT_YET, DONE, [("D", OWNER)], id="7 the barrier was passed"),
+        pytest.param(SETTLING, OUTGOING, NOT_YET, GAVE_UP, [("D", OWNER)], id="7 the barrier was passed, no more yet"),
+        pytest.param(SETTLING, OWNER, GAVE_UP, DONE, [], id="6 a barrier is no first value"),
+        pytest.param(OWNER, OUTGOING, GAVE_UP, DONE, [], id="8 a barrier is no rewrite"),
         pytest.param(SETTLING, None, DONE, replace(NOT_YET, unseen=True), [], id="7 A may still publish it"),
         pytest.param(SETTLING, None, DONE, DONE, [("D", OWNER)], id="7 nobody else may"),
         pytest.param(SETTLING, OUTGOING, DONE, GONE, [("A", None), ("D", OWNER)], id="7 A's last process is gone"),
@@ -78,7 +82,13 @@ def test_each_line_of_the_move_table(
 
 @pytest.mark.parametrize(
     ("role", "facts", "goes"),
-    [(OWNER, NOT_YET, True), (INCOMING, NOT_YET, True), (OUTGOING, NOT_YET, False), (OUTGOING, DONE, True)],
+    [
+        (OWNER, NOT_YET, True),
+        (INCOMING, NOT_YET, True),
+        (OUTGOING, NOT_YET, False),
+        (OUTGOING, DONE, True),
+        (OUTGOING, GAVE_UP, True),
+    ],
 )
 def test_what_nobody_wants_goes_and_what_is_leaving_goes_after_its_barrier(
     role: Role, facts: AccountFacts, goes: bool
@@ -159,6 +169,46 @@ def test_a_table_below_what_the_shard_acted_upon_is_written_again_above_it() -> 
 
     assert write.table.revision == 41
     assert write.table.same_content(restored)
+
+
+@pytest.mark.parametrize(
+    ("above", "digest", "home"),
+    [
+        pytest.param(0, "", OWNER, id="the table as it lies there"),
+        pytest.param(0, "sha256:other", SETTLING, id="another one of that revision"),
+        pytest.param(-1, "", SETTLING, id="the one before"),
+    ],
+)
+def test_a_barrier_counts_for_the_table_that_it_names(above: int, digest: str, home: Role) -> None:
+    pool = a_pool()
+    pool.settle()
+    before = pool.shards["acc0"].report
+    pool.change_account("acc0", state=AccountState.DRAINING)
+    for _ in range(3):
+        pool.run_pass()
+    assert roles_of(pool, SYMBOL) == {"acc0": OUTGOING, "acc1": SETTLING}
+    table = pool.tables["acc0"].table
+    assert table is not None
+    assert before is not None
+    told = replace(before.acknowledged, barrier_revision=table.revision + above, barrier_digest=digest or table.digest)
+    pool.shards["acc0"] = replace(pool.shards["acc0"], report=replace(before, acknowledged=told))
+
+    pool.run_pass()
+
+    assert roles_of(pool, SYMBOL)["acc1"] is home
+
+
+def test_a_table_below_a_barrier_is_written_again_above_it() -> None:
+    pool = a_pool()
+    pool.settle()
+    report = pool.shards["acc0"].report
+    assert report is not None
+    told = replace(report.acknowledged, barrier_revision=40, barrier_digest="sha256:lost")
+    pool.shards["acc0"] = replace(pool.shards["acc0"], report=replace(report, acknowledged=told))
+
+    (write,) = pool.run_pass().writes
+
+    assert write.table.revision == 41
 
 
 def test_a_table_edited_under_the_same_revision_is_replaced() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.support.handover_world import CHANNELS, LOST, Pod, World
+from tests.support.handover_world import CHANNELS, LOST, STEP_NS, Pod, World
 from tests.support.publish_world import ONE, a_holder, reload, sent
 from tests.support.ticks import a_table, some_rows
 from ticker_client import Message, decode_message
@@ -17,7 +17,7 @@ from ticker_shard.publish import fence
 from ticker_shard.publish.fence import ChannelState, Record, Refused, Trouble, TroubleKind, parse_record
 from ticker_shard.publish.handover import Phase
 from ticker_shard.publish.ledger import DropCause
-from ticker_shard.publish.limits import CALL_ROWS_MAX, CATCH_UP_NS, MS_NS, SECOND_NS
+from ticker_shard.publish.limits import CALL_ROWS_MAX, CATCH_UP_NS, MS_NS, SECOND_NS, TIMING
 
 
 def test_an_incoming_instrument_is_withheld_and_its_newest_value_published_when_it_settles():
@@ -74,7 +74,7 @@ def test_a_call_carries_as_many_rows_as_do_not_hold_redis_up(encoding, sizes):
     assert [len(call.rows) for call in calls if isinstance(call, fence.Call)] == sizes
 
 
-def test_a_settling_value_is_repeated_in_a_quiet_market_soon_and_then_every_ten_seconds():
+def test_a_settling_value_is_repeated_in_a_quiet_market_every_second_and_after_a_while_every_ten():
     world = World(channels=ONE)
     pod = a_holder(world)
     reload(world, pod, {"X0": Role.OWNER, "X1": Role.SETTLING})
@@ -89,7 +89,28 @@ def test_a_settling_value_is_repeated_in_a_quiet_market_soon_and_then_every_ten_
             repeated_s.append((world.now_ns - began_ns) // SECOND_NS)
             world.twin.published.clear()
 
-    assert repeated_s == [1, 3, 7, 15, 25, 35]
+    assert repeated_s == [*range(1, 16), 25, 35]
+
+
+def test_what_was_given_up_is_told_long_before_a_new_channel_can_be_claimed():
+    world = World(channels=ONE)
+    pod = a_holder(world)
+    table = a_table(
+        {"X0": Role.OWNER, "X1": Role.OUTGOING, "X2": Role.OWNER}, channels=CHANNELS[:2], revision=2,
+        previous=pod.table, in_channels={"X0": ONE, "X1": ONE, "X2": CHANNELS[1:2]},
+    )  # fmt: skip
+    began_ns, told_ns, acknowledged_ns = world.now_ns, 0, 0
+    world.assign(pod, table)
+    pod.core.offer(pod.newest.update(some_rows(table, [2])), now_ns=world.now_ns)
+    assert pod.core.past_barriers() == 0, "what was queued may be on its way"
+
+    for _ in range(40):
+        world.everybody()
+        told_ns = told_ns or (world.now_ns if pod.core.past_barriers() == 2 else 0)
+        acknowledged_ns = acknowledged_ns or (world.now_ns if pod.core.acknowledged() == 2 else 0)
+
+    assert told_ns == began_ns + STEP_NS, "it waits for no beat"
+    assert acknowledged_ns >= began_ns + TIMING.silent_ns, "that nobody holds the new channel is known after a window"
 
 
 def test_an_outgoing_instrument_is_published_no_more_not_even_what_is_queued():

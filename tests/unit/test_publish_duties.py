@@ -7,6 +7,7 @@ import numpy as np
 from tests.support.ticks import CHANNEL, a_table
 from ticker_crds import Role
 from ticker_shard.publish.duties import Duties, vanished_fields
+from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.rows import Slots
 
 OWNER, INCOMING, SETTLING, OUTGOING = Role.OWNER, Role.INCOMING, Role.SETTLING, Role.OUTGOING
@@ -71,6 +72,43 @@ def test_an_outgoing_instrument_needs_one_accepted_call_in_each_of_its_channels(
     duties.accepted(CHANNEL, slots(), revision=2)
 
     assert duties.done(have_value=all_have) == 2
+
+
+def test_barriers_are_told_by_themselves_and_only_where_something_is_outgoing():
+    duties = Duties()
+    before = a_table({"X0": OWNER, "X1": OWNER})
+    duties.configure(before)
+    duties.accepted(CHANNEL, slots(0, 1), revision=1)
+    assert (duties.done(have_value=all_have), duties.past_barriers()) == (1, 0)
+    duties.configure(
+        a_table({"X0": OUTGOING, "X1": SETTLING, "X2": OWNER}, channels=(CHANNEL, OTHER), revision=2, previous=before,
+                in_channels={"X0": (CHANNEL,), "X1": (CHANNEL,), "X2": (OTHER,)})
+    )  # fmt: skip
+
+    assert duties.past_barriers() == 0
+    duties.accepted(CHANNEL, slots(), revision=2)
+
+    assert duties.past_barriers() == 2
+    assert duties.done(have_value=all_have) == 1
+
+
+def test_what_is_outgoing_in_another_lane_than_before_needs_a_barrier_there():
+    def in_lane(name: str, previous: InstrumentTable | None = None) -> InstrumentTable:
+        lanes = {"X0": (CHANNEL,), "X1": (name,)}
+        return a_table(
+            {"X0": OWNER, "X1": OUTGOING}, channels=(CHANNEL, OTHER), revision=2, previous=previous, in_channels=lanes
+        )
+
+    duties, before = Duties(), in_lane(CHANNEL)
+    duties.configure(before)
+    duties.accepted(CHANNEL, slots(), revision=2)
+    assert duties.past_barriers() == 2
+
+    duties.configure(in_lane(OTHER, previous=before))
+
+    assert duties.past_barriers() == 0, "another process may publish it there by an older table"
+    duties.accepted(OTHER, slots(), revision=2)
+    assert duties.past_barriers() == 2
 
 
 def test_an_incoming_instrument_asks_nothing_of_the_publisher():

@@ -82,8 +82,8 @@ class Scene:
         self.parts = Parts(
             account="acc1", process="pod-1/a", table=TABLE, table_fault=None,
             feed=FeedStatus(FeedSettings("ws://h"), (socket,)), stalled=0, credentials_given=True,
-            credentials_fault=None, accepted=True, redis_fault=None, holdings=Holdings.ALL, duties_revision=4, epoch=7,
-            balanced=True,
+            credentials_fault=None, accepted=True, redis_fault=None, holdings=Holdings.ALL, duties_revision=4,
+            barriers_revision=0, epoch=7, balanced=True,
         )  # fmt: skip
         self.reporter = Reporter(
             parts=lambda: self.parts, ledger=Ledger(), latency=Latency(), sink=self.sink, voice=self.voice,

@@ -12,12 +12,22 @@ from ticker_crds.constants import Condition, Reason
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """``status.acknowledged``: up to which table the shard has done everything, but for the listed instruments."""
+    """``status.acknowledged``: up to which table the shard has done everything, but for the listed instruments.
+
+    Of the table that the barrier names, if it is a later one, nothing outgoing is published any more.
+    """
 
     revision: int = 0
     digest: str = ""
     process: str = ""
     unconfirmed: frozenset[str] = frozenset()
+    barrier_revision: int = 0
+    barrier_digest: str = ""
+
+    @property
+    def acted_on(self) -> int:
+        """The highest revision it speaks of."""
+        return max(self.revision, self.barrier_revision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,5 +294,5 @@ class ShardView:
     @property
     def revision_floor(self) -> int:
         """The highest revision anybody has acted upon: a new table must be above."""
-        acknowledged = self.report.acknowledged.revision if self.report else 0
-        return max(acknowledged, self.applied_revision)
+        acted_on = self.report.acknowledged.acted_on if self.report else 0
+        return max(acted_on, self.applied_revision)

@@ -142,6 +142,11 @@ def account_facts(snapshot: PoolSnapshot, verdicts: Mapping[str, Verdict]) -> Po
         acknowledged = shard.report.acknowledged if shard.report is not None else None
         matches = acknowledged is not None and table is not None and acknowledged.revision == table.revision
         did = matches and acknowledged is not None and table is not None and acknowledged.digest == table.digest
+        passed = (
+            acknowledged is not None
+            and table is not None
+            and (acknowledged.barrier_revision, acknowledged.barrier_digest) == (table.revision, table.digest)
+        )
         verdict = verdicts.get(name, Verdict(Health.LOST))
         speechless = verdict.health in _SPEECHLESS and snapshot.now_ns - verdict.since_ns >= LATE_CALL_NS
         gone = shard.gone and (account is None or account.leaving)
@@ -150,6 +155,7 @@ def account_facts(snapshot: PoolSnapshot, verdicts: Mapping[str, Verdict]) -> Po
         acted = spoke and (table is not None or shard.revision_floor > 0)
         facts[name] = AccountFacts(
             acknowledged=did or gone,
+            past_barriers=passed,
             unconfirmed=acknowledged.unconfirmed if acknowledged is not None else frozenset(),
             gone=gone,
             serves=verdict.health.streams and not gone,

@@ -2,12 +2,13 @@
 
 *Owner* and *settling* publish; *incoming* and *outgoing* are subscribed and silent. D is the account it belongs to,
 A any other that has it. "Acknowledged" means the table as it lies there now; an instrument the shard lists as
-unconfirmed is not acknowledged. The first line that applies is taken:
+unconfirmed is not acknowledged. "Gave it up" is less: of what that table calls outgoing nothing is published any
+more, whatever else of it is still to be done. The first line that applies is taken:
 
 ====  =================  =================  ====================================================  ===================
       at D               at A               guard                                                 write
 ====  =================  =================  ====================================================  ===================
-0     (not wanted)       outgoing           A acknowledged                                        A: remove
+0     (not wanted)       outgoing           A gave it up                                          A: remove
 0     (not wanted)       any other          – (it cleans up its last value itself)                A: remove
 1     –                  –                  no other shard could still publish it                 D: owner
 1s    –                  –                  another one could: its table is not acknowledged      D: settling
@@ -17,7 +18,7 @@ unconfirmed is not acknowledged. The first line that applies is taken:
 4     outgoing           any                –                                                     D: settling
 5     owner              publishes          – (turned round midway: D must rewrite at the end)    D: settling
 6     settling           publishes          D acknowledged (Redis took its first value)           A: outgoing
-7     settling           outgoing, or none  each A acknowledged (a barrier); if there is none, no D: owner
+7     settling           outgoing, or none  each A gave it up (a barrier); if there is none, no   D: owner
                                             other shard could still publish it
 8     owner              outgoing           D acknowledged (it rewrote the last value)            A: remove
 9     settling, owner    incoming           –                                                     A: remove
@@ -49,6 +50,8 @@ class AccountFacts:
     ----------
     acknowledged
         It has done everything its stored table says.
+    past_barriers
+        Nothing that its stored table calls outgoing can be published by it any more.
     unconfirmed
         Instruments it lists as not confirmed. The list is bounded, but moving instruments come first, and where not
         even they fit nothing is acknowledged.
@@ -64,6 +67,7 @@ class AccountFacts:
     """
 
     acknowledged: bool = False
+    past_barriers: bool = False
     unconfirmed: frozenset[str] = frozenset()
     gone: bool = False
     serves: bool = True
@@ -73,6 +77,11 @@ class AccountFacts:
     def confirmed(self, symbol: str) -> bool:
         """Whether it has done what a moving instrument's role asks: has its packet, or has published it."""
         return self.acknowledged and symbol not in self.unconfirmed
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether what its stored table calls outgoing is published by it no more."""
+        return self.acknowledged or self.past_barriers
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +147,7 @@ def _withdraw(holders: Iterable[Holder], facts: PoolFacts) -> list[RoleChange]:
     return [
         RoleChange(holder.account, None, Step.REMOVE)
         for holder in holders
-        if holder.role is not Role.OUTGOING or facts[holder.account].acknowledged
+        if holder.role is not Role.OUTGOING or facts[holder.account].gave_up
     ]
 
 
@@ -171,9 +180,7 @@ def _walk(
         elif mine.serves and mine.confirmed(symbol):
             changes += [RoleChange(entry.account, Role.OUTGOING, Step.RETIRE) for entry in publishing]
     elif own is Role.SETTLING:
-        if all(facts[entry.account].acknowledged for entry in leaving) and (
-            leaving or not facts.unseen_beside(destination)
-        ):
+        if all(facts[entry.account].gave_up for entry in leaving) and (leaving or not facts.unseen_beside(destination)):
             changes.append(RoleChange(destination, Role.OWNER, Step.FINISH))
     elif mine.acknowledged:  # also where it has no packet: what it would rewrite is what the last value is
         changes += [RoleChange(entry.account, None, Step.REMOVE) for entry in leaving]

@@ -22,7 +22,7 @@ from ticker_crds.constants import (
     Condition,
     Reason,
 )
-from ticker_crds.shard import TickerShard
+from ticker_crds.shard import Acknowledged, TickerShard
 from ticker_crds.subscription import TickerSubscription
 from ticker_operator.desired import record_from_status
 from ticker_operator.model import (
@@ -299,13 +299,23 @@ def _report(manifest: Manifest) -> ShardReport | None:
     if said is None and not conditions:
         return None
     return ShardReport(
-        acknowledged=Acknowledgement()
-        if said is None
-        else Acknowledgement(said.revision, said.digest, said.process, frozenset(said.unconfirmed)),
+        acknowledged=Acknowledgement() if said is None else _acknowledgement(said),
         confirmed=status.confirmed or 0,
         sockets=status.sockets or "",
         epoch=status.epoch or 0,
         conditions=conditions,
+    )
+
+
+def _acknowledgement(said: Acknowledged) -> Acknowledgement:
+    barrier = said.barrier
+    return Acknowledgement(
+        said.revision,
+        said.digest,
+        said.process,
+        frozenset(said.unconfirmed),
+        barrier_revision=0 if barrier is None else barrier.revision,
+        barrier_digest="" if barrier is None else barrier.digest,
     )
 
 

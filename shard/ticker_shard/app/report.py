@@ -48,7 +48,7 @@ class Parts:
         A pair was read; why there is none that can be used; the broker took the one in force.
     redis_fault
         What is wrong with Redis.
-    holdings, duties_revision, epoch
+    holdings, duties_revision, barriers_revision, epoch
         The publisher's part.
     balanced
         The ledger adds up.
@@ -68,6 +68,7 @@ class Parts:
     redis_fault: Fault | None
     holdings: Holdings
     duties_revision: int
+    barriers_revision: int
     epoch: int | None
     balanced: bool
     shedding: bool = False
@@ -111,6 +112,7 @@ def evidence_of(parts: Parts) -> Evidence:
         waiting=max(0, table.assigned - feed.confirmed - len(silent)),
         silent=silent,
         duties_revision=parts.duties_revision,
+        barriers_revision=parts.barriers_revision,
         holds_all=parts.holdings is Holdings.ALL,
     )
 

@@ -335,6 +335,7 @@ class Shard:
             redis_fault=fault_of_redis(trouble),
             holdings=publisher.holdings,
             duties_revision=publisher.acknowledged,
+            barriers_revision=publisher.past_barriers,
             epoch=publisher.epoch,
             balanced=publisher.ledger.balance().balanced,
             shedding=publisher.backpressure.level is Level.SHED,

@@ -92,7 +92,7 @@ class KnownStatus:
     Attributes
     ----------
     revision_floor
-        The higher of ``acknowledged.revision`` and ``appliedRevision``: older tables are refused by a new process.
+        The highest of ``acknowledged``, its barrier and ``appliedRevision``: older tables are refused by a new process.
     acknowledged, conditions
         As a predecessor wrote them, to be carried on: a field this manager leaves out is deleted.
     generation

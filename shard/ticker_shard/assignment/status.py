@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ticker_shard.assignment.acknowledge import revision_of
+from ticker_shard.assignment.acknowledge import acted_on, revision_of
 from ticker_shard.assignment.ports import KnownStatus
 
 COUNTS_S: Final = 10.0
@@ -25,7 +25,7 @@ def known_status(status: Mapping[str, Any], *, generation: int) -> KnownStatus:
     applied = status.get("appliedRevision")
     listed = status.get("conditions")
     return KnownStatus(
-        revision_floor=max(revision_of(acknowledged), revision_of({"revision": applied})),
+        revision_floor=max(acted_on(acknowledged), revision_of({"revision": applied})),
         acknowledged=acknowledged,
         conditions=tuple(entry for entry in (listed if isinstance(listed, list) else ()) if isinstance(entry, dict)),
         generation=generation,

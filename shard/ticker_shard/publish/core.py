@@ -28,7 +28,13 @@ from ticker_shard.publish.fence import Answer, Request
 from ticker_shard.publish.handover import Effect, Phase
 from ticker_shard.publish.lanes import lanes_of
 from ticker_shard.publish.ledger import DropCause
-from ticker_shard.publish.limits import FLUSH_NS, ROUND_ROWS_MAX, SETTLING_FIRST_NS, SETTLING_REPEAT_NS
+from ticker_shard.publish.limits import (
+    FLUSH_NS,
+    ROUND_ROWS_MAX,
+    SETTLING_FRESH_NS,
+    SETTLING_REPEAT_NS,
+    SETTLING_SOON_NS,
+)
 from ticker_shard.publish.outbox import Outbox
 from ticker_shard.publish.roster import Roster, mask_of
 from ticker_shard.publish.settling import settle_parcel
@@ -61,10 +67,12 @@ class PublisherCore(CoreState):
         owed = self.duties.configure(table)
         roster = self._roster = Roster(table)
         self.handover.configure((channel.name for channel in table.channels), revision=table.revision)
+        for name in self.duties.barriers:
+            self.handover.call_soon(name)
         self._intake.configure(roster)
         if any(roster.settling[slots].any() for slots in owed.values()):
-            self._settling_wait_ns = SETTLING_FIRST_NS
-            self._settling_due_ns = now_ns + SETTLING_FIRST_NS
+            self._settling_fresh_ns = now_ns + SETTLING_FRESH_NS
+            self._settling_due_ns = now_ns + SETTLING_SOON_NS
         rewritten = self._calls.configure(table)
         for name in [*table.members, *self._outboxes]:
             outbox = self._outboxes.setdefault(name, Outbox())
@@ -228,8 +236,8 @@ class PublisherCore(CoreState):
         roster = self._roster
         if roster is None or now_ns < self._settling_due_ns or self.relief.level is Level.SHED:
             return
-        self._settling_wait_ns = min(2 * self._settling_wait_ns, SETTLING_REPEAT_NS)
-        self._settling_due_ns = now_ns + self._settling_wait_ns
+        fresh = now_ns < self._settling_fresh_ns
+        self._settling_due_ns = now_ns + (SETTLING_SOON_NS if fresh else SETTLING_REPEAT_NS)
         for name in self.handover.held:
             if name in roster:
                 self._outboxes[name].repeat(roster.settling & roster.members[name])

@@ -17,7 +17,7 @@ from ticker_shard.publish.holes import HoleKeeper
 from ticker_shard.publish.intake import Intake
 from ticker_shard.publish.latency import Latency
 from ticker_shard.publish.ledger import Ledger
-from ticker_shard.publish.limits import MS_NS, SETTLING_REPEAT_NS, Timing
+from ticker_shard.publish.limits import MS_NS, Timing
 from ticker_shard.publish.outbox import Outbox
 from ticker_shard.publish.rehearsal import Rehearsal
 from ticker_shard.publish.roster import Roster
@@ -96,7 +96,7 @@ class CoreState:
         self._assigned: InstrumentTable | None = None
         self._roster: Roster | None = None
         self._offered_ns: int | None = None
-        self._settling_due_ns, self._settling_wait_ns = 0, SETTLING_REPEAT_NS
+        self._settling_due_ns = self._settling_fresh_ns = 0  # when to repeat next, and until when soon
         self._first = 0  # which channel a round starts with: turns, so that none starves
         self._flush_until_ns: int | None = None
         self._intake = Intake(handover=self.handover, batcher=self.batcher, ledger=self.ledger)
@@ -140,6 +140,10 @@ class CoreState:
     def acknowledged(self) -> int:
         """The table revision whose publishing duties are done."""
         return self.duties.done(have_value=lambda slots: self._newest.newest(slots).slot)
+
+    def past_barriers(self) -> int:
+        """The table revision of which nothing outgoing can be published any more, whatever else of it is owed; or 0."""
+        return self.duties.past_barriers()
 
     def _unheard_ns(self, name: str, *, now_ns: int) -> int | None:
         """For how long nobody was known to publish, by another's record or by an own call; `None`: since ever."""

@@ -13,13 +13,17 @@ A move of an instrument between two accounts is a chain of table writes, each wa
 ``incoming``
     nothing: the feed's part.
 
+The barriers are answered for by themselves, too: whatever else of a table takes its time (the first claim of a new
+channel waits for a window of silence), the account that an instrument moves to must write it once more soon after the
+old one stopped.
+
 An instrument that has no value at all cannot be published; whoever acknowledges lists it as unconfirmed. It is not
 waited for here, but owed again as soon as it has a value. So the answer may fall back for a moment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +43,7 @@ class Duties:
         self._values: dict[str, NDArray[np.int64]] = {}  # by slot: the revision since when a value is owed; 0 = none
         self._owing: set[str] = set()  # channels in which any value is owed: nearly always none, and asked every round
         self._barriers: dict[str, int] = {}  # the revision since when one is owed
+        self._outgoing = False  # the table asks for any
 
     def configure(self, table: InstrumentTable) -> dict[str, Slots]:
         """Apply `table`; slots whose newest value is owed from now on, by channel."""
@@ -60,11 +65,11 @@ class Duties:
             since[fresh] = table.revision
             values[channel] = since
             owed[channel] = np.flatnonzero(fresh).astype(np.int32)
-        for slot in changed:
-            row = table.instruments[slot]
-            if row is not None and row.role is Role.OUTGOING:
+        for slot, row in enumerate(table.instruments):
+            if row is not None and _leaves(before, table, slot):
                 self._barriers.update(dict.fromkeys(row.channels, table.revision))
         self._barriers = {channel: since for channel, since in self._barriers.items() if channel in table.members}
+        self._outgoing = any(row is not None and row.role is Role.OUTGOING for row in table.instruments)
         self._values, self._table = values, table
         self._owing = {channel for channel, since in values.items() if since.any()}
         return owed
@@ -98,6 +103,17 @@ class Duties:
         # While something of this table is owed (again), the answer is the table before it.
         return min(self._done, self._table.revision - 1) if owing else self._done
 
+    @property
+    def barriers(self) -> Iterable[str]:
+        """Channels in which one is owed."""
+        return self._barriers.keys()
+
+    def past_barriers(self) -> int:
+        """The revision in force, if something is outgoing and nothing of that can be published any more; else 0."""
+        if self._table is None or not self._outgoing or self._barriers:
+            return 0
+        return self._table.revision
+
     @staticmethod
     def _was_member(table: InstrumentTable | None, channel: str, capacity: int) -> NDArray[np.bool_]:
         was = np.zeros(capacity, np.bool_)
@@ -115,6 +131,15 @@ def _changed(before: InstrumentTable | None, table: InstrumentTable, slot: int) 
     if row is None:
         return False
     return previous is None or previous.identity != row.identity or previous.role is not row.role
+
+
+def _leaves(before: InstrumentTable | None, table: InstrumentTable, slot: int) -> bool:
+    """Whether the slot is outgoing, newly so or newly in this lane, where another process may still publish it."""
+    row = table.instruments[slot]
+    if row is None or row.role is not Role.OUTGOING:
+        return False
+    previous = before.instruments[slot] if before is not None and slot < before.capacity else None
+    return previous is None or previous.channels != row.channels or _changed(before, table, slot)
 
 
 def vanished_fields(before: InstrumentTable | None, table: InstrumentTable) -> dict[str, list[str]]:

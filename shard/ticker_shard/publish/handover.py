@@ -253,6 +253,11 @@ class Handover(HandoverState):
             or self._state(name, channel) is not channel.accepted_state
         )
 
+    def call_soon(self, name: str) -> None:
+        """The next call is due now, if the channel is held: somebody waits for it."""
+        if (channel := self._channels.get(name)) is not None:
+            channel.last_call_ns -= self.timing.beat_ns
+
     def begin_call(self, name: str, *, now_ns: int, last: bool = True) -> CallMark:
         """The fenced part of the next call; every call has a number of its own.
 

@@ -24,8 +24,9 @@ GAP_SYMBOLS_MAX: Final = 100  # listed in a gap record; the count is always comp
 GAPS_STREAM_MAX: Final = 1_000  # entries kept in the gaps stream
 REFUSED_WAIT_NS: Final = 1 * SECOND_NS  # a channel that Redis refuses is tried again after this, doubling up to
 REFUSED_WAIT_MAX_NS: Final = 30 * SECOND_NS  # this; its beats go on
-SETTLING_FIRST_NS: Final = SECOND_NS  # a settling instrument's value is repeated after this, then ever later
-SETTLING_REPEAT_NS: Final = 10 * SECOND_NS  # at the latest
+SETTLING_SOON_NS: Final = SECOND_NS  # a settling instrument's value is repeated this often,
+SETTLING_FRESH_NS: Final = 15 * SECOND_NS  # for so long: the old owner stops somewhere in it, unless it is ill; then
+SETTLING_REPEAT_NS: Final = 10 * SECOND_NS  # this often
 CATCH_UP_NS: Final = 15 * SECOND_NS  # longest wait of a claimant whose table is not the record's
 FLUSH_NS: Final = 5 * SECOND_NS  # after the drain deadline, the longest time for what is still queued
 

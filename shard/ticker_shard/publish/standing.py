@@ -62,6 +62,11 @@ class Standing:
         return self._core.acknowledged()
 
     @property
+    def past_barriers(self) -> int:
+        """The table revision of which nothing outgoing can be published any more, whatever else of it is owed; or 0."""
+        return self._core.past_barriers()
+
+    @property
     def state(self) -> Phase:
         """Warming, standby, active or gone."""
         return self._core.handover.phase
@@ -151,5 +156,5 @@ class Standing:
     def _shown(self) -> object:
         """All that others show of this process; it differs when any of it does."""
         shedding, sockets = self.backpressure.level is Level.SHED, (self.sockets_allowed, self.sockets_done)
-        says = (self.state, self.leaving, self.holdings, self.acknowledged, self.trouble, self.connected)
-        return says, shedding, sockets
+        says = (self.state, self.leaving, self.holdings, self.trouble, self.connected)
+        return says, (self.acknowledged, self.past_barriers), shedding, sockets
