@@ -1,9 +1,9 @@
 """The hand-over under every interleaving, as it is: the real decisions, and the real scripts on a real Redis.
 
-The same histories as in `tests/unit/test_handover_machine.py` (which has the scripts' twin, and so many more of them),
-in virtual time. Every broken variant that the protocol's document names and that Redis and the processes of a shard
-can show fails in them. (Not here, because broker and kubelet are not: no close frame, a terminated pod that stays as a
-reserve, a deadline above the grace period.)
+The same histories as in `tests/unit/test_handover_machine.py` and `test_handover_lanes.py` (which have the scripts'
+twin, and so many more of them), in virtual time. Every broken variant that the protocol's document names and that
+Redis and the processes of a shard can show fails in them. (Not here, because broker and kubelet are not: no close
+frame, a terminated pod that stays as a reserve, a deadline above the grace period.)
 """
 
 from __future__ import annotations
@@ -29,7 +29,13 @@ from tests.support.handover_histories import (
     undo_after_a_take_over,
     walk,
 )
-from tests.support.handover_outcome import market, newest_values, one_holder_each
+from tests.support.handover_outcome import (
+    holders_of_everything,
+    market,
+    newest_values,
+    one_holder_each,
+    one_voice_each,
+)
 from tests.support.handover_variants import (
     FencedInOneSilentInAll,
     FencedNeverComesBack,
@@ -44,12 +50,17 @@ from tests.support.handover_variants import (
     unsound,
 )
 from tests.support.handover_world import World
+from tests.support.lane_histories import LANE_VARIANTS, OVERLAPS, any_order, crash, lane_gauntlet, roll_out, undo
+from tests.support.lane_world import LaneWorld
 from tests.support.redis_server import redis_server
 from ticker_shard.publish import handover_rules
-from ticker_shard.publish.fence import ClaimReason
+from ticker_shard.publish.fence import ChannelState, ClaimReason
 from ticker_shard.publish.handover import Phase as PodPhase
 from ticker_shard.publish.handover_rules import CLAIM_RULES, ClaimRule
+from ticker_shard.publish.lanes import split_lane
 from ticker_shard.publish.limits import MS_NS, SECOND_NS
+
+FREE = ChannelState.FREE
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +86,11 @@ def worlds(socket: Path) -> Iterator[Callable[..., World]]:
     yield make
     while last:
         last.pop().close()
+
+
+@pytest.fixture
+def lane_worlds(worlds: Callable[..., World]) -> Callable[..., LaneWorld]:
+    return lambda **options: worlds(kind=LaneWorld, **options)
 
 
 def test_any_history_keeps_the_promises(worlds):
@@ -240,3 +256,50 @@ def test_a_broken_variant_is_caught(worlds, monkeypatch, variant):
     with pytest.raises(AssertionError) as caught:
         gauntlet(make_world, seeds=30)
     assert "cannot happen" not in str(caught.value), "the variant itself stumbled; no check has caught it"
+
+
+# -- socket by socket
+
+
+@pytest.mark.parametrize(("serving", "coming"), OVERLAPS)
+def test_a_rollout_socket_by_socket_leaves_no_instrument_without_a_voice(lane_worlds, serving, coming):
+    world = roll_out(lane_worlds, serving, coming)
+
+    assert world.heard == {1}
+    assert {split_lane(name)[1] for name, record in world.twin.records.items() if record.state is not FREE} == set(
+        range(1, coming + 1)
+    ), "a lane that is no more is freed"
+
+
+@pytest.mark.parametrize("after", [2, 5, 8])
+def test_a_rollout_undone_midway_leaves_no_instrument_without_a_voice(lane_worlds, after):
+    world = undo(lane_worlds, 2, 2, after=after)
+
+    assert world.heard == {1}
+    assert holders_of_everything(world) == [world.pods[-1].name]
+    assert newest_values(world) == market(world)
+
+
+@pytest.mark.parametrize("who", [0, 1], ids=["old", "new"])
+@pytest.mark.parametrize("after", [2, 6])
+def test_a_crash_midway_heals(lane_worlds, after, who):
+    world = crash(lane_worlds, 2, 2, after=after, who=who)
+
+    assert len(holders_of_everything(world)) == 1
+    assert one_voice_each(world)
+    assert newest_values(world) == market(world)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_seeded_histories_of_several_sockets_keep_the_promises(lane_worlds, seed):
+    world = any_order(lane_worlds, seed)
+
+    assert len(holders_of_everything(world)) == 1
+    assert one_voice_each(world)
+    assert newest_values(world) == market(world)
+
+
+@pytest.mark.parametrize("variant", LANE_VARIANTS)
+def test_a_broken_variant_of_several_sockets_is_caught(lane_worlds, variant):
+    with pytest.raises(AssertionError):
+        lane_gauntlet(lambda: lane_worlds(make_core=variant))

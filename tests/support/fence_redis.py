@@ -15,7 +15,8 @@ import redis
 
 from ticker_client.keys import fence_key, last_values_key
 from ticker_shard.publish.door import ASSERT, CALL, CLAIM, FIELDS, Door, classify
-from ticker_shard.publish.fence import Answer, Record, Refused, Request, parse_record
+from ticker_shard.publish.fence import Accepted, Answer, Call, Record, Refused, Request, parse_record
+from ticker_shard.publish.lanes import channel_of, lane_member, lane_name, split_lane
 
 MEMBER = "pool.acc1"
 CLOCK = "test:clock"
@@ -60,6 +61,7 @@ class FenceRedis:
             digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
             self._digests[script.digest.encode()] = digest.encode()
         self.now_ms = 1_000_000
+        self.published: list[Call] = []  # accepted calls with a message, in order
 
     def close(self) -> None:
         self._connection.disconnect()
@@ -84,27 +86,33 @@ class FenceRedis:
             command = command.replace(ours, theirs, 1)
         self._connection.send_packed_command([command], check_health=False)
         try:
-            return self._door._parse(request, self._connection.read_response(disable_decoding=True))
+            answer = self._door._parse(request, self._connection.read_response(disable_decoding=True))
         except redis.ResponseError as error:
             return Refused(classify(error))
+        if isinstance(request, Call) and request.message and isinstance(answer, Accepted):
+            self.published.append(request)
+        return answer
 
-    def record(self, channel: str) -> Record | None:
-        """The channel's record."""
-        return parse_record(self._client.hmget(fence_key(channel, member=MEMBER), FIELDS))
+    def record(self, name: str) -> Record | None:
+        """The record of a channel, or of a lane of it."""
+        channel, lane = split_lane(name)
+        return parse_record(self._client.hmget(fence_key(channel, member=lane_member(MEMBER, lane)), FIELDS))
 
     @property
     def records(self) -> dict[str, Record]:
-        suffix = fence_key("", member=MEMBER).removeprefix("{}")
+        between = fence_key("", member=MEMBER).removeprefix("{")  # of a channel's name and the rest of a lane's
         found = {}
-        for key in self._client.scan_iter(match=f"*{suffix}"):
-            record = parse_record(self._client.hmget(key, FIELDS))
-            if record is not None:
-                found[key.decode()[1 : -len(suffix) - 1]] = record
+        for key in self._client.scan_iter(match=f"*{between}*"):
+            channel, _, lane = key.decode().removeprefix("{").partition(between)
+            name = lane_name(channel, int(lane.removeprefix("/") or 1))
+            if (record := self.record(name)) is not None:
+                found[name] = record
         return found
 
     @property
     def last(self) -> dict[str, dict[bytes, bytes]]:
-        return {channel: self._client.hgetall(last_values_key(channel)) for channel in self.records}
+        channels = {channel_of(name) for name in self.records}
+        return {channel: self._client.hgetall(last_values_key(channel)) for channel in channels}
 
     def snapshot(self) -> Snapshot:
         """What a replica has now."""

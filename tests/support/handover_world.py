@@ -282,9 +282,10 @@ class World:
 
     def assert_newest(self) -> None:
         """The last values are the market's."""
+        last = self.twin.last
         for channel in self.channels:
             for slot, price in self.prices.items():
-                row = self.twin.last.get(channel, {}).get(f"NFO:X{slot}".encode())
+                row = last.get(channel, {}).get(f"NFO:X{slot}".encode())
                 value = 0 if row is None else scaled_price(row)
                 if value != price:
                     raise ViolationError(f"{channel}: X{slot} is {value} in the last values, {price} on the market")
