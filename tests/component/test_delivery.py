@@ -126,6 +126,22 @@ def test_a_planned_hand_over_leaves_no_gap_at_all(tmp_path: Path) -> None:
     assert unexplained(history, world) == set()
 
 
+@pytest.mark.parametrize(("serving", "coming"), [(1, 2), (2, 1), (2, 2)])
+def test_a_hand_over_socket_by_socket_leaves_no_gap_at_all(tmp_path: Path, serving: int, coming: int) -> None:
+    with delivery_world(tmp_path, accounts={"acc1": 1}, sockets=serving) as world:
+        world.begin()
+        successor = world.start_pod("acc1", sockets=coming)
+        world.wait_until(successor.shard.ready, "the successor is warm")
+        world.hand_over("acc1")
+        world.wait_until(lambda: world.holder("acc1") is successor, "it holds every lane of every channel")
+        more_messages(world)
+        history = judged(world)
+
+    assert unexplained(history, world) == set(), history.gaps
+    assert {told.shard for told in history.told} == {"default.acc1", "default.acc1/2"}, "two lanes had their say"
+    assert {seen.shard for seen in history.records} == {"default.acc1", "default.acc1/2"}
+
+
 def test_a_frozen_holder_is_fenced_when_it_wakes(tmp_path: Path) -> None:
     with delivery_world(tmp_path, accounts={"acc1": 2}) as world:
         world.begin()

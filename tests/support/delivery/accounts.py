@@ -50,10 +50,10 @@ def _against_the_sender(history: History, last: Mapping[str, Books]) -> Iterator
 
 def _against_the_subscriber(history: History, last: Mapping[str, Books]) -> Iterator[Violation]:
     rows: Counter[str] = Counter()
-    messages: dict[str, set[tuple[str, int, int]]] = defaultdict(set)
+    messages: dict[str, set[tuple[str, str, int, int]]] = defaultdict(set)
     for told in history.told:
         rows[told.process] += len(told.rows)
-        messages[told.process].add((told.channel, told.epoch, told.seq))
+        messages[told.process].add((told.channel, told.shard, told.epoch, told.seq))
     always_there = not history.blind and not any(fault.target is Target.REDIS for fault in history.faults)
     for process, books in last.items():
         if not books.final:

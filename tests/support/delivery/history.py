@@ -1,7 +1,8 @@
 """What a run left behind, as frozen values. Times are monotonic nanoseconds of one machine.
 
 *Version* counts the changes of an instrument's market row, *digest* is 48 bits of what a packet's body said: the tape
-ties one to the other (docs/simulator.md, the tape). A *shard* is named as in messages: ``<namespace>.<account>``.
+ties one to the other (docs/simulator.md, the tape). A *shard* is named as in messages: ``<namespace>.<account>``, and
+``<namespace>.<account>/<k>`` for the lane of a further socket; faults, gaps and books are the account's.
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ from typing import Final
 MARKET: Final = 0  # the socket number of a change of the market
 CREDIT_MAX: Final = 0.5  # of any stretch of time: the most that a starving machine is allowed for
 SECOND_NS: Final = 1_000_000_000
+
+
+def account_of(shard: str) -> str:
+    """Whose lane it is."""
+    return shard.partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from tests.support.delivery.history import Bounds, History, Interval, Property, RecordSeen, Violation
+from tests.support.delivery.history import Bounds, History, Interval, Property, RecordSeen, Violation, account_of
 from tests.support.delivery.intervals import length_ns, longest, uncovered
 from tests.support.delivery.values import seconds
 
@@ -73,9 +73,8 @@ def check_someone_owns(history: History, bounds: Bounds) -> Iterator[Violation]:
         if history.start_ns <= seen.at_ns <= history.end_ns:
             looks[seen.channel, seen.shard].append(seen)
     for (channel, shard), records in looks.items():
-        declared = [
-            Interval(gap.start_ns, gap.end_ns) for gap in history.gaps if (gap.channel, gap.shard) == (channel, shard)
-        ]
+        told = (gap for gap in history.gaps if (gap.channel, gap.shard) == (channel, account_of(shard)))
+        declared = [Interval(gap.start_ns, gap.end_ns) for gap in told]
         for still in _standstills(records):
             hole = longest(uncovered(still, [*declared, *history.blind]))
             if hole is not None and history.ran_ns(hole) > bounds.hole_ns:

@@ -35,6 +35,8 @@ from tests.support.delivery.values import staleness, versions_of
 from tests.support.simulator import Control
 from ticker_client import Undecodable, decode_gap
 from ticker_client.keys import fence_key, gaps_key, last_values_key
+from ticker_crds.constants import SOCKETS_MAX
+from ticker_shard.publish.lanes import lane_member
 
 TAPE_ENTRIES = 4_000_000
 TAPE_S, RECORDS_S, STORED_S, BOOKS_S, WAITS_S = 1.0, 0.25, 2.0, 1.0, 0.25
@@ -78,6 +80,7 @@ class Recorder:
     start_ns: int = 0
     _sent: list[Sent] = field(default_factory=list)
     _records: list[RecordSeen] = field(default_factory=list)
+    _lanes: set[tuple[str, str]] = field(default_factory=set)  # (channel, member) of further lanes that are in use
     _stored: list[Stored] = field(default_factory=list)
     _stored_gaps: set[GapTold] = field(default_factory=set)
     _books: list[Books] = field(default_factory=list)
@@ -187,15 +190,27 @@ class Recorder:
 
     def _look_at_records(self) -> None:
         with contextlib.suppress(*_AWAY), self.connect(socket_timeout=REDIS_TIMEOUT_S) as client:
-            pairs = [(channel, shard) for channel in self.channels for shard in self.shards]
+            lanes = range(1, SOCKETS_MAX + 1)
+            keys = [(channel, shard, lane) for channel in self.channels for shard in self.shards for lane in lanes]
             pipe = client.pipeline(transaction=False)
-            for channel, shard in pairs:
-                pipe.hmget(fence_key(channel, member=shard), ["epoch", "holder", "n"])
+            for channel, shard, lane in keys:
+                pipe.hmget(fence_key(channel, member=lane_member(shard, lane)), ["epoch", "holder", "n", "state"])
             answers = pipe.execute()
             now_ns = time.monotonic_ns()
-            for (channel, shard), (epoch, holder, n) in zip(pairs, answers, strict=True):
+            for (channel, shard, lane), (epoch, holder, n, state) in zip(keys, answers, strict=True):
+                member = lane_member(shard, lane)
+                if lane > 1 and not self._is_used(channel, member, epoch=epoch, state=state):
+                    continue
                 who, owns = (holder or b"").decode(), shard in self.owners(channel)
-                self._records.append(RecordSeen(now_ns, channel, shard, int(epoch or 0), who, int(n or 0), owns=owns))
+                self._records.append(RecordSeen(now_ns, channel, member, int(epoch or 0), who, int(n or 0), owns=owns))
+
+    def _is_used(self, channel: str, member: str, *, epoch: bytes | None, state: bytes | None) -> bool:
+        """A further lane is owed from its first holder on until it is freed; Redis may lose its record meanwhile."""
+        if state == b"free":
+            self._lanes.discard((channel, member))
+        elif epoch is not None:
+            self._lanes.add((channel, member))
+        return (channel, member) in self._lanes
 
     def _look_at_hashes(self) -> None:
         with contextlib.suppress(*_AWAY), self.connect(socket_timeout=REDIS_TIMEOUT_S) as client:

@@ -33,6 +33,7 @@ from tests.support.delivery.history import (
     Property,
     Sent,
     Violation,
+    account_of,
 )
 from tests.support.delivery.intervals import length_ns, longest, uncovered
 
@@ -207,11 +208,11 @@ def _excuses(history: History, shards: set[str]) -> list[Interval]:
 
 
 def publishers(history: History) -> dict[tuple[str, int], set[str]]:
-    """Which shards ever published an instrument in a channel."""
+    """Which accounts ever published an instrument in a channel."""
     found: dict[tuple[str, int], set[str]] = defaultdict(set)
     for given in history.given:
         if given.shard:
-            found[given.channel, given.token].add(given.shard)
+            found[given.channel, given.token].add(account_of(given.shard))
     return found
 
 
@@ -249,7 +250,7 @@ def check_false_gaps(history: History, bounds: Bounds) -> Iterator[Violation]:
     arrivals: dict[tuple[str, str, int], list[Given]] = defaultdict(list)
     for given in history.given:
         if not given.snapshot:
-            arrivals[given.channel, given.shard, given.token].append(given)
+            arrivals[given.channel, account_of(given.shard), given.token].append(given)
     for gap in history.gaps:
         low, high = gap.start_ns + bounds.fresh_ns, gap.end_ns - bounds.fresh_ns
         # After a loss of Redis's data a predecessor that was never told may speak once more (docs/handover.md).

@@ -44,6 +44,8 @@ from tests.support.shard import (
 from tests.support.simulator import Control, SimulatorProcess, simulator
 from ticker_client.keys import fence_key
 from ticker_crds import AssignmentTable
+from ticker_crds.constants import SOCKETS_MAX
+from ticker_shard.publish.lanes import lane_member
 
 NAMESPACE = "default"
 CHANNELS = ("ticker:equity", "ticker:nifty:options")
@@ -134,8 +136,8 @@ class World(FeedFaults, RedisFaults):
 
     # -- life
 
-    def start_pod(self, account: str, *, program: Sequence[object] = PROGRAM) -> Pod:
-        """Another pod of an account; it is not waited for."""
+    def start_pod(self, account: str, *, program: Sequence[object] = PROGRAM, sockets: int = 1) -> Pod:
+        """Another pod of an account; it is not waited for. On each of its sockets an equal share must find room."""
         owner = self.accounts[account]
         owner.made += 1
         name = f"{account}-{owner.made}"
@@ -149,6 +151,8 @@ class World(FeedFaults, RedisFaults):
             ticker_url=self.sim.ws,
             program=program,
             drain_deadline_s=NO_DRAIN_DEADLINE_S,
+            sockets=sockets,
+            instruments_per_socket=-(-len(owner.table.instruments) // sockets),
             market_hours="always",  # the simulator's day is every day
         )
         self.pods.append(Pod(account, name, shard))
@@ -194,16 +198,19 @@ class World(FeedFaults, RedisFaults):
         return [pod for pod in self.pods if pod.account == account and pod.alive]
 
     def holder(self, account: str) -> Pod | None:
-        """The living pod that holds every channel of an account; `None` while that is nobody."""
+        """The living pod that holds every lane of every channel of an account; `None` while that is nobody."""
         try:
             with self.redis_client(socket_timeout=1.0) as client:
                 found = {
-                    bytes(client.hget(fence_key(channel, member=self.accounts[account].shard), "holder") or b"")  # type: ignore[arg-type]
+                    (lane, *client.hmget(fence_key(channel, member=member), ["holder", "state"]))  # type: ignore[misc]
                     for channel in CHANNELS
+                    for lane in range(1, SOCKETS_MAX + 1)
+                    for member in [lane_member(self.accounts[account].shard, lane)]
                 }
         except (redis.RedisError, OSError):
             return None
-        instances = {each.decode().partition("/")[0] for each in found}
+        holders = {holder or b"" for lane, holder, state in found if lane == 1 or (holder and state != b"free")}
+        instances = {each.decode().partition("/")[0] for each in holders}
         return next((pod for pod in self.living(account) if {pod.name} == instances), None)
 
     def standby(self, account: str, *, beside: Pod) -> Pod | None:
@@ -338,9 +345,9 @@ class World(FeedFaults, RedisFaults):
 
 @contextmanager
 def delivery_world(
-    path: Path, *, accounts: Mapping[str, int], seed: int = 23, ticks_per_second: int = 300
+    path: Path, *, accounts: Mapping[str, int], seed: int = 23, ticks_per_second: int = 300, sockets: int = 1
 ) -> Iterator[World]:
-    """A world in which everything has started; `accounts`: how many pods each has."""
+    """A world in which everything has started; `accounts`: how many pods each has, of so many `sockets`."""
     with ExitStack() as stack:
         sim = stack.enter_context(simulator(seed=seed, day="2026-11-20", ticks_per_second=ticks_per_second))
         server = persisting_redis(path / "redis")
@@ -357,7 +364,7 @@ def delivery_world(
         world.recorder.start()
         for account, pods in accounts.items():
             for _ in range(pods):
-                world.start_pod(account)
+                world.start_pod(account, sockets=sockets)
         yield world
 
 
