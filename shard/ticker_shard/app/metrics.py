@@ -211,7 +211,7 @@ def _backpressure(monitor: BackpressureMonitor) -> Families:
 def _latency(latency: Latency) -> HistogramMetricFamily:
     buckets: list[tuple[str, float]] = []
     total = 0
-    for place, (edge_ms, count) in enumerate(zip(latency.edges_ms(), latency.counts.tolist(), strict=True), start=1):
+    for place, (edge_ms, count) in enumerate(zip(latency.edges_ms(), latency.counts, strict=True), start=1):
         total += count
         if place % BUCKETS_JOINED == 0:
             buckets.append((f"{edge_ms / 1e3:.6g}", total))

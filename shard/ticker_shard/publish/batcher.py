@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,7 @@ class Conflated:
 
 
 Offered: TypeAlias = Queued | Conflated
+_QUEUED: Final = Queued()
 
 
 class FlushReason(StrEnum):
@@ -126,18 +127,18 @@ class TickBatcher:
 
     def offer(self, channel: str, rows: TickRows, *, now_ns: int) -> Offered:
         """Queue `rows`, which came in this order."""
-        queue = self._queues[channel]
-        if not len(rows):
-            return Queued()
+        queue, count = self._queues[channel], len(rows)
+        if not count:
+            return _QUEUED
         if queue.rows <= queue.complete:
             queue.since_ns = now_ns
         queue.blocks.append(rows)
-        queue.rows += len(rows)
+        queue.rows += count
         if queue.rows <= (queue.tight if self._conflating else queue.ceiling):
-            return Queued()
+            return _QUEUED
         self._overflowed |= queue.rows > queue.ceiling
         lost = self._shrink(queue)
-        return Conflated(lost) if lost else Queued()
+        return Conflated(lost) if lost else _QUEUED
 
     def frame_complete(self) -> None:
         """Everything queued belongs to complete frames."""

@@ -69,6 +69,7 @@ assert TIMING.call_timeout_ns + REDIS.wait_max_ns < TIMING.silent_ns, (
     "a lost call and one wait must not look like silence"
 )
 
+_CLOSED, _SUCCESS = BreakerState.CLOSED, Outcome.SUCCESS
 _FOLLOWING: Final[dict[tuple[BreakerState, Outcome], BreakerState]] = {
     (BreakerState.CLOSED, Outcome.SUCCESS): BreakerState.CLOSED,
     (BreakerState.CLOSED, Outcome.FAILURE): BreakerState.OPEN,  # once so many are reached
@@ -126,6 +127,9 @@ class CircuitBreaker:
 
     def report(self, outcome: Outcome, *, now_ns: int) -> BreakerState:
         """Take in what an attempt came to; the state it leads to."""
+        if self.state is _CLOSED and outcome is _SUCCESS:  # nearly always
+            self.failures, self._probing = 0, False
+            return _CLOSED
         following = _FOLLOWING.get((self.state, outcome))
         assert following is not None, f"{outcome} while {self.state}: nothing was allowed out"
         self._probing = False

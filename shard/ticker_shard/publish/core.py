@@ -166,19 +166,19 @@ class PublisherCore(CoreState):
     ) -> None:
         """Take in the answers to one round, in its order."""
         assert len(requests) == len(answers), (len(requests), len(answers))
-        records = {
-            request.channel: answer.record
-            for request, answer in zip(requests, answers, strict=True)
-            if isinstance(answer, fence.Seen)
-        }
-        if records:
-            self.handover.polled(records, sent_ns=sent_ns, now_ns=now_ns)
-        failures = [trouble for answer in answers if (trouble := fence.trouble_of_redis(answer)) is not None]
+        others = [answer for answer in answers if not isinstance(answer, fence.Accepted)]  # nearly always none
+        if others:
+            self._observe(requests, answers, sent_ns=sent_ns, now_ns=now_ns)
+        failures = [trouble for answer in others if (trouble := fence.trouble_of_redis(answer)) is not None]
         self.trouble = failures[-1] if failures else None
-        if any(isinstance(answer, fence.Accepted) for answer in answers):
+        if len(others) < len(answers):
             self.relief.progressed(now_ns=now_ns)
         for request, answer in zip(requests, answers, strict=True):
             match request:
+                case fence.Call(channel, epoch) if epoch:
+                    self._settle_call(channel, request, answer, sent_ns=sent_ns, now_ns=now_ns, wall_ns=wall_ns)
+                case fence.Call():
+                    self.trouble = self.rehearsal.answered(answer) or self.trouble
                 case fence.Read(channel):
                     self._unreadable.pop(channel, None)
                     if isinstance(answer, fence.Refused):
@@ -189,17 +189,23 @@ class PublisherCore(CoreState):
                     self._settle_claim(request, answer, now_ns=now_ns, wall_ns=wall_ns)
                 case fence.Assert(channel):
                     self._apply(channel, self.handover.assert_answered(request, answer))
-                case fence.Call(epoch=0):
-                    self.trouble = self.rehearsal.answered(answer) or self.trouble
                 case fence.Owned(channel):
                     if self.table is not None and self.handover.holds(channel):
                         settle_page(channel, self._outboxes[channel], answer, table=self.table, now_ns=now_ns)
-                case fence.Call(channel):
-                    self._settle_call(channel, request, answer, sent_ns=sent_ns, now_ns=now_ns, wall_ns=wall_ns)
-        if any(isinstance(answer, fence.Unanswered) for answer in answers):
+        if others and any(isinstance(answer, fence.Unanswered) for answer in others):
             self.disconnected()
         self._forget_vanished()
         self._divide_anew(now_ns=now_ns, wall_ns=wall_ns)
+
+    def _observe(self, requests: Sequence[Request], answers: Sequence[Answer], *, sent_ns: int, now_ns: int) -> None:
+        """Take in the records that were read."""
+        records = {
+            request.channel: answer.record
+            for request, answer in zip(requests, answers, strict=True)
+            if isinstance(answer, fence.Seen)
+        }
+        if records:
+            self.handover.polled(records, sent_ns=sent_ns, now_ns=now_ns)
 
     def _divide_anew(self, *, now_ns: int, wall_ns: int) -> None:
         """Go over to another number of lanes, unless a late call may still bring what another lane then has newer."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -75,6 +75,9 @@ def encode_holes(open_holes: Sequence[GapRecord], held: Sequence[GapRecord]) -> 
             )
         ]
     )
+
+
+NO_HOLES: Final = encode_holes((), ())
 
 
 def close_holes(text: bytes, *, shard: str, end_ns: int) -> list[GapRecord]:

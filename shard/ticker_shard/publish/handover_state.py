@@ -123,6 +123,8 @@ class HandoverState:
     def _state(self, name: str, channel: ChannelTerm) -> ChannelState:
         if channel.retiring or self.freeing:
             return ChannelState.FREE
+        if not self.terminating and not self.stages.yields:
+            return ChannelState.ACTIVE  # asked for every lane at every frame
         lane = split_lane(name)[1]
         if not self.terminating and not self.stages.lane_yields(lane):
             return ChannelState.ACTIVE

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -25,6 +26,7 @@ def lane_name(channel: str, lane: int) -> str:
     return channel if lane == 1 else f"{channel}{_MARK}{lane}"
 
 
+@lru_cache(maxsize=1_024)  # asked for at every call
 def split_lane(name: str) -> tuple[str, int]:
     """(channel, lane) of a name."""
     channel, _, lane = name.partition(_MARK)

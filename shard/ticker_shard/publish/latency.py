@@ -24,29 +24,31 @@ class Latency:
     """A histogram with logarithmic buckets."""
 
     def __init__(self) -> None:
-        self.counts: NDArray[np.int64] = np.zeros(BUCKETS, np.int64)
+        self.counts = [0] * BUCKETS
         self.total_ns = 0
 
     @property
     def count(self) -> int:
         """Rows measured."""
-        return int(self.counts.sum())
+        return sum(self.counts)
 
     def record(self, received_ns: NDArray[np.int64], *, acknowledged_ns: int) -> None:
         """Add rows that were received at `received_ns` (wall clock) and acknowledged now."""
-        if not len(received_ns):
+        rows = len(received_ns)
+        if not rows:
             return
         # As bytes, for a paced process: array operations that come once a frame find their code cold, 10 µs each.
         column = received_ns.tobytes()
         if column[8:] == column[:-8]:  # the rows of one frame, as nearly always: one logarithm for all
             elapsed_ns = max(acknowledged_ns - int(received_ns[0]), FLOOR_NS)
-            self.total_ns += elapsed_ns * len(received_ns)
-            self.counts[min(int(math.log(elapsed_ns / FLOOR_NS) / _LOG_RATIO), BUCKETS - 1)] += len(received_ns)
+            self.total_ns += elapsed_ns * rows
+            self.counts[min(int(math.log(elapsed_ns / FLOOR_NS) / _LOG_RATIO), BUCKETS - 1)] += rows
             return
         elapsed = np.maximum(acknowledged_ns - received_ns, FLOOR_NS)  # a wall clock may step back
         self.total_ns += int(elapsed.sum())
         place = np.minimum((np.log(elapsed / FLOOR_NS) / _LOG_RATIO).astype(np.int64), BUCKETS - 1)
-        self.counts += np.bincount(place, minlength=BUCKETS)
+        more = np.bincount(place, minlength=BUCKETS).tolist()
+        self.counts = [count + number for count, number in zip(self.counts, more, strict=True)]
 
     def quantile_ms(self, share: float) -> float | None:
         """Upper edge of the bucket that holds quantile `share` (0…1); `None` before the first row."""
@@ -63,4 +65,4 @@ class Latency:
     def buckets_ms(self) -> dict[str, int]:
         """Upper edge → rows, of the buckets that have any: what adds up over several shards."""
         edges = self.edges_ms()
-        return {f"{edges[i]:.6g}": int(self.counts[i]) for i in np.flatnonzero(self.counts)}
+        return {f"{edge:.6g}": count for edge, count in zip(edges, self.counts, strict=True) if count}

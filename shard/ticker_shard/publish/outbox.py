@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ticker_shard.publish.fence import Trouble
-from ticker_shard.publish.gaps import GapRecord, encode_holes, hold_gap
+from ticker_shard.publish.gaps import NO_HOLES, GapRecord, encode_holes, hold_gap
 from ticker_shard.publish.handover import CallMark
 from ticker_shard.publish.ledger import DropCause, Ledger
 from ticker_shard.publish.limits import REFUSED_WAIT_MAX_NS, REFUSED_WAIT_NS, UNANSWERED_CALLS_MAX
@@ -187,6 +187,8 @@ class Outbox:
 
     def untold_holes(self) -> bytes:
         """What the next call should say of holes; empty where the record says it already."""
+        if self.told_holes == NO_HOLES and not self.open_holes and not self.gaps:
+            return b""  # as nearly always
         holes = encode_holes(self.open_holes, self.gaps)
         return b"" if holes == self.told_holes else holes
 

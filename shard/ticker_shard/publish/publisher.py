@@ -300,8 +300,8 @@ class RedisPublisher(Standing):
         return changed
 
     def _report_round(self, answers: list[Answer]) -> None:
-        failed = any(trouble_of_redis(answer) is not None for answer in answers)
-        self._report(Outcome.FAILURE if failed else Outcome.SUCCESS)
+        failures = [answer for answer in answers if trouble_of_redis(answer) is not None]
+        self._report(Outcome.FAILURE if failures else Outcome.SUCCESS)
 
     # -- beside the loop, while it sleeps
 
@@ -330,7 +330,7 @@ class RedisPublisher(Standing):
         self._posted = None
         changed = self._take_in(posted, answers)
         self._report_round(answers)
-        if changed or not self._quiet or not all(isinstance(answer, Accepted) for answer in answers):
+        if changed or not self._quiet or [answer for answer in answers if not isinstance(answer, Accepted)]:
             self._alarm.ring()
         elif self._core.batcher.anything_queued():
             self._post_aside(door)

@@ -73,8 +73,11 @@ class Replies(asyncio.Protocol):
 
     def all_come(self) -> list[Any] | None:
         """All replies, if every one has come and none is an error; else nothing, and `next` has them."""
-        if self.outstanding or any(isinstance(reply, exceptions.RedisError) for reply in self._come):
+        if self.outstanding:
             return None
+        for reply in self._come:
+            if isinstance(reply, exceptions.RedisError):
+                return None
         replies = list(self._come)
         self._come.clear()
         return replies

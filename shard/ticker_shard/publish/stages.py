@@ -99,6 +99,11 @@ class Stages:
         known = self.known or self.sockets == 1
         return known and all(feed.warm for socket, feed in self._feeds.items() if socket <= self.allowed)
 
+    @property
+    def yields(self) -> bool:
+        """Any socket has not delivered for long."""
+        return True in [feed.yielding for feed in self._feeds.values()]
+
     def lane_warm(self, lane: int) -> bool:
         """The sockets of this lane's instruments deliver."""
         return all(self._feeds[socket].warm for socket in self.sockets_of(lane))
