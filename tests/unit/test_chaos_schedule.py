@@ -89,6 +89,7 @@ def test_the_last_line_is_one_json_object_with_everything_in_it() -> None:
     assert set(found["worst_recovery_s"]) == {"reset", "sigterm"}
     assert all(found["median_recovery_s"][kind] <= worst for kind, worst in found["worst_recovery_s"].items())
     assert found["declared_s"]["reset"] > 0
+    assert found["moved"] > 0
 
 
 @pytest.mark.parametrize(("mine", "other"), [(PROCESSES, CLUSTER), (CLUSTER, PROCESSES)])

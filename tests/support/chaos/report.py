@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from tests.support.delivery.accounts import moved_between
 from tests.support.delivery.check import Judgement
 from tests.support.delivery.history import SECOND_NS, Bounds, History
 from tests.support.delivery.measure import Measured, middle, worst
@@ -126,6 +127,7 @@ def summary_of(
         "messages": len(history.told),
         "rows": len(history.given),
         "gap_records": len(history.gaps),
+        "moved": sum(len(moved_between(*pair)) for pair in pairwise(history.placements)),
         "waited_for_cpu_s": round(sum(one.waited_ns for one in history.starved) / SECOND_NS, 1),
         "blind_s": round(sum(one.end_ns - one.start_ns for one in history.blind) / SECOND_NS, 1),
         "memory": [asdict(one) for one in memory],

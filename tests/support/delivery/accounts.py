@@ -77,19 +77,33 @@ def _unbalanced(books: Books, text: str) -> Violation:
 
 def check_moves(history: History, bounds: Bounds) -> Iterator[Violation]:
     """(7) Between two placements no more instruments change their owner than must."""
-    for before, after in zip(history.placements, history.placements[1:], strict=False):
-        moved = {symbol for symbol, owner in after.owners.items() if before.owners.get(symbol, owner) != owner}
-        allowed = least_moves(before, after) + bounds.moves_slack
-        if len(moved) > allowed:
+    for number, after in enumerate(history.placements[1:], 1):
+        before = history.placements[number - 1]
+        since_ns = after.at_ns - bounds.decided_ns
+        seen = [before, *(one for one in history.placements[:number] if one.at_ns >= since_ns)]
+        moved = moved_between(before, after)
+        allowed = least_moves(before, after, steady=frozenset.intersection(*(one.accounts for one in seen)))
+        if len(moved) > allowed + bounds.moves_slack:
             yield Violation(
-                Property.MOVEMENT, after.at_ns, f"{len(moved)} instruments moved, {allowed} would have done"
-            )
+                Property.MOVEMENT, after.at_ns,
+                f"{len(moved)} instruments moved, {allowed} (and {bounds.moves_slack}) would have done",
+            )  # fmt: skip
 
 
-def least_moves(before: Placement, after: Placement) -> int:
-    """What must move: everything of an account that is gone, and a fair share to each that is new."""
-    staying = [symbol for symbol in before.owners if symbol in after.owners]
-    orphans = sum(before.owners[symbol] not in after.accounts for symbol in staying)
-    new = after.accounts - before.accounts
-    share = len(staying) // len(after.accounts) if after.accounts else 0
-    return max(orphans, len(new) * share)
+def moved_between(before: Placement, after: Placement) -> set[str]:
+    """What has another owner than before; what is new or gone did not move."""
+    return {symbol for symbol, owner in after.owners.items() if before.owners.get(symbol, owner) != owner}
+
+
+def least_moves(before: Placement, after: Placement, *, steady: frozenset[str]) -> int:
+    """What must move: everything of accounts that are not there, and what those that are lack to a fair share.
+
+    `steady` were there all the time while it may have been decided; an account that came back is given its share, one
+    that went and came back may have lost everything.
+    """
+    owners = {symbol: before.owners.get(symbol, owner) for symbol, owner in after.owners.items()}
+    there = before.accounts | after.accounts
+    orphans = sum(owner not in steady & after.accounts for owner in owners.values())
+    loads = Counter(owners.values())
+    share = len(owners) // len(there) if there else 0
+    return max(orphans, sum(max(0, share - loads[account]) for account in there))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tests.support.delivery.history import SECOND_NS, Bounds
 from ticker_client.stream import WRONG_TIME_S
+from ticker_operator.planning.failover import FailoverLimits
 from ticker_shard.app.settings import ShardSettings
 from ticker_shard.feed import FeedSettings
 from ticker_shard.publish.holes import STALL_BEATS
@@ -45,4 +46,5 @@ def from_settings(*, moves_slack: int = 0) -> Bounds:
         beat_ns=TIMING.beat_ns,
         wrong_time_ns=int(WRONG_TIME_S * SECOND_NS),
         moves_slack=moves_slack,
+        decided_ns=FailoverLimits().detect_after_ns,  # as old as what the operator knows of an account may be
     )

@@ -99,7 +99,8 @@ class PoolDelivery:
         assert self.pool.simulator.pause(finish=True, timeout_ms=30_000)
         try:
             history = self.recorder.finish(self.bounds, within_s=COMPLETE_S)
-            return replace(_without_the_past(history), signs=tuple(self.pods.signs()))
+            placements = tuple(one for one in self.pods.placements if one.at_ns >= history.start_ns)
+            return replace(_without_the_past(history), signs=tuple(self.pods.signs()), placements=placements)
         finally:
             self.pool.simulator.resume()
 

@@ -312,6 +312,8 @@ class Bounds:
         A row received so much later than one with a later exchange time corrects it.
     moves_slack
         Instruments that may move beyond the least number.
+    decided_ns
+        A move was decided on what was so at most so long before it was seen.
     """
 
     fresh_ns: int
@@ -319,3 +321,4 @@ class Bounds:
     beat_ns: int
     wrong_time_ns: int
     moves_slack: int = 0
+    decided_ns: int = 0

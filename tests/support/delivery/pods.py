@@ -14,9 +14,10 @@ from typing import Any
 
 from tests.support.cluster_client import ClusterClient
 from tests.support.cluster_pool import table_in
-from tests.support.delivery.history import Sign
+from tests.support.delivery.history import Placement, Sign
 from tests.support.delivery.ledgers import RESIDENT, STARTED, samples_of
 from tests.support.delivery.listening import wall_offset_ns
+from tests.support.delivery.placing import Turn, accounts_there, homes, turns
 from tests.support.delivery.signs import signs_of
 from ticker_crds.assignment import AssignmentTable, Role
 
@@ -47,17 +48,17 @@ class Pods:
     client: ClusterClient
     folder: Path | None = None
     memory: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    placements: list[Placement] = field(default_factory=list)
+    _turns: dict[str, Turn] = field(default_factory=dict)
     _owned: dict[str, set[str]] = field(default_factory=dict)
     _logs: dict[Run, tuple[Path, subprocess.Popen[bytes]]] = field(default_factory=dict)
 
     def look(self) -> Iterator[Answer]:
-        """Every process that answers; the tables are looked at too."""
-        found = self.client.items("pods,configmaps", "-l", LABEL)
-        self._owned = {
-            each["metadata"]["labels"][LABEL]: _owned_channels(table_in(each))
-            for each in found if each["kind"] == "ConfigMap"
-        }  # fmt: skip
-        for pod in (each for each in found if each["kind"] == "Pod"):
+        """Every process that answers; tables and accounts are looked at too."""
+        found = self.client.items("pods,configmaps,kiteaccounts,tickershards")
+        ours = [each for each in found if LABEL in each["metadata"].get("labels", {})]
+        self._note(found, {_account(each): table_in(each) for each in ours if each["kind"] == "ConfigMap"})
+        for pod in (each for each in ours if each["kind"] == "Pod"):
             name, address = pod["metadata"]["name"], pod["status"].get("podIP")
             try:
                 with urllib.request.urlopen(f"http://{address}:{PORT}/metrics", timeout=ANSWER_S) as answer:
@@ -67,7 +68,7 @@ class Pods:
             run = (pod["metadata"]["uid"], samples[STARTED])
             self.memory[f"{name} ({samples[STARTED]})"].append((time.monotonic_ns(), samples[RESIDENT]))
             self._follow(name, run)
-            yield Answer(pod["metadata"]["labels"][LABEL], run, samples)
+            yield Answer(_account(pod), run, samples)
 
     def owners(self, channel: str) -> set[str]:
         """Accounts that own something there, as of the last look."""
@@ -89,6 +90,13 @@ class Pods:
             following.kill()
             following.wait()
 
+    def _note(self, found: list[dict[str, Any]], tables: dict[str, AssignmentTable]) -> None:
+        """Who owns channels, what is where, and who is there to choose from."""
+        self._owned = {account: _owned_channels(table) for account, table in tables.items()}
+        before, self._turns = self._turns, turns(found)
+        there = accounts_there(self._turns, before=before)
+        self.placements.append(Placement(time.monotonic_ns(), homes(tables), there))
+
     def _follow(self, name: str, run: Run) -> None:
         if self.folder is None or run in self._logs:
             return
@@ -98,6 +106,11 @@ class Pods:
                 "kubectl", f"--namespace={self.client.namespace}", "logs", "-f", name, to=file
             )
         self._logs[run] = (path, following)
+
+
+def _account(each: dict[str, Any]) -> str:
+    name: str = each["metadata"]["labels"][LABEL]
+    return name
 
 
 def _owned_channels(table: AssignmentTable) -> set[str]:
