@@ -288,10 +288,13 @@ async def test_the_status_is_complete_and_leaves_other_managers_alone(pool: Pool
     assert "epoch" not in status
     assert "port" not in status
     assert again is not None
-    assert again.revision_floor == 9
+    assert again.revision_floor == 10
 
 
-ACKNOWLEDGED = {"revision": 9, "digest": "sha256:ab", "process": "pod-1/a", "unconfirmed": []}
+ACKNOWLEDGED = {
+    "revision": 9, "digest": "sha256:ab", "process": "pod-1/a", "unconfirmed": [],
+    "barrier": {"revision": 10, "digest": "sha256:cd"},
+}  # fmt: skip
 
 
 async def test_an_unchanged_status_makes_no_new_version(pool: Pool) -> None:

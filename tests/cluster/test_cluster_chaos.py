@@ -25,3 +25,4 @@ def test_a_minute_of_chaos_breaks_no_promise(streaming: Pool, tmp_path: Path) ->
     assert summary["ok"], "\n".join([*said, json.dumps(summary)])
     assert sum(summary["faults"].values()) >= len(Lane)
     assert summary["ledger"]["received"] > 0
+    assert summary["moved"] > 0, "an account was drained, and taken back in"

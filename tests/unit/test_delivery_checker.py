@@ -27,9 +27,7 @@ from tests.support.delivery.history import (
 )
 from tests.support.delivery.intervals import uncovered
 from tests.support.delivery.measure import measure
-from tests.support.delivery.placing import Turn, accounts_there, homes, turns
 from tests.support.delivery.values import Versions
-from ticker_crds import AssignedInstrument, AssignmentTable, Channel, Mode, Role
 
 BOUNDS = Bounds(
     fresh_ns=int(2.1 * SECOND_NS), hole_ns=int(2.1 * SECOND_NS), beat_ns=SECOND_NS, wrong_time_ns=10 * SECOND_NS
@@ -277,77 +275,6 @@ def test_what_the_blind_subscriber_missed_is_not_held_against_the_shard() -> Non
     history = clean_history(1)
 
     assert check(replace(history, gaps=(), blind=(Interval(0, history.end_ns),)), BOUNDS) == []
-
-
-SIX = "aaabbb"  # whose each of six instruments is
-BOTH, ONE = frozenset("ab"), frozenset("a")
-
-
-def placed(owners: str, *, at_s: int, accounts: frozenset[str] = BOTH) -> Placement:
-    return Placement(at_s * SECOND_NS, {f"NSE:X{n}": owner for n, owner in enumerate(owners)}, accounts)
-
-
-@pytest.mark.parametrize(
-    ("placements", "clean"),
-    [
-        pytest.param([placed(SIX, at_s=0), placed("aaaaab", at_s=1, accounts=ONE)], True, id="what goes is emptied"),
-        pytest.param(
-            [placed("aaaaaa", at_s=0, accounts=ONE), placed("aaaaaa", at_s=1), placed("aaaabb", at_s=2),
-             placed(SIX, at_s=3)], True, id="what comes back gets its share, step by step",
-        ),
-        pytest.param([placed("aaaabb", at_s=0), placed("aabbbb", at_s=1)], False, id="more than its share"),
-        pytest.param([placed(SIX, at_s=0), placed("baaabb", at_s=1)], False, id="two change places"),
-        pytest.param(
-            [placed(SIX, at_s=0, accounts=ONE), placed(SIX, at_s=4), placed("aaaaaa", at_s=5)], True,
-            id="decided while it was away",
-        ),
-        pytest.param(
-            [placed(SIX, at_s=0, accounts=ONE), placed(SIX, at_s=5), placed("aaaaaa", at_s=6)], False,
-            id="long after it was away",
-        ),
-        pytest.param([placed("aaabbb", at_s=0), placed("aaabb", at_s=1)], True, id="what goes did not move"),
-    ],
-)  # fmt: skip
-def test_what_must_move_may_and_nothing_else(placements: list[Placement], clean: bool) -> None:
-    history = replace(clean_history(1), placements=tuple(placements))
-
-    assert (check(history, replace(BOUNDS, decided_ns=5 * SECOND_NS)) == []) is clean
-
-
-def test_an_instruments_home_is_where_it_is_on_its_way_to() -> None:
-    rows = {
-        "a": {"X0": Role.OWNER, "X1": Role.OWNER, "X2": Role.OUTGOING, "X3": Role.OUTGOING},
-        "b": {"X1": Role.INCOMING, "X2": Role.SETTLING},
-    }
-    tables = {
-        account: AssignmentTable(
-            account, 1, (Channel(CHANNEL),),
-            tuple(
-                AssignedInstrument(token, "NSE", name, Mode.FULL, (CHANNEL,), role)
-                for token, (name, role) in enumerate(roles.items())
-            ),
-        )
-        for account, roles in rows.items()
-    }  # fmt: skip
-
-    assert homes(tables) == {"NSE:X0": "a", "NSE:X1": "b", "NSE:X2": "b"}
-
-
-def test_an_account_is_there_while_it_is_active_accepted_and_heard_of() -> None:
-    def seen(*, state: str = "Active", valid: str = "True", turned: str = "t1", ready: str = "Streaming") -> Turn:
-        conditions = [
-            {"type": "CredentialsValid", "status": valid, "lastTransitionTime": turned},
-            {"type": "Ready", "status": "True", "reason": ready},
-        ]
-        account = {"kind": "KiteAccount", "metadata": {"name": "a"}, "spec": {"state": state}}
-        shard = {"kind": "TickerShard", "spec": {"accountRef": {"name": "a"}}, "status": {"conditions": conditions}}
-        return turns([account, shard])["a"]
-
-    away = [seen(state="Draining"), seen(valid="False"), seen(ready="ShardSilent"), seen(ready="FeedMute")]
-
-    assert accounts_there({"a": seen()}, before={"a": seen()}) == {"a"}
-    assert [accounts_there({"a": one}, before={}) for one in away] == [frozenset()] * 4
-    assert not accounts_there({"a": seen(turned="t2")}, before={"a": seen()}), "it was away between two looks"
 
 
 def test_a_record_need_not_move_while_its_account_owns_nothing() -> None:

@@ -126,8 +126,13 @@ def test_shard_that_has_said_nothing_has_no_report() -> None:
     said = {
         "metadata": {"name": "ticker-b"},
         "spec": {"accountRef": {"name": "b"}},
-        "status": {"acknowledged": {"revision": 4, "digest": "sha256:x", "process": "p/1", "unconfirmed": ["NSE:X"]}},
-    }
+        "status": {
+            "acknowledged": {
+                "revision": 4, "digest": "sha256:x", "process": "p/1", "unconfirmed": ["NSE:X"],
+                "barrier": {"revision": 5, "digest": "sha256:y"},
+            }
+        },
+    }  # fmt: skip
 
     shards = pool_of(PoolObjects(shards=(silent, said))).shards
 
@@ -135,6 +140,8 @@ def test_shard_that_has_said_nothing_has_no_report() -> None:
     report = shards["b"].report
     assert report is not None
     assert (report.acknowledged.revision, report.acknowledged.unconfirmed) == (4, frozenset({"NSE:X"}))
+    assert (report.acknowledged.barrier_revision, report.acknowledged.barrier_digest) == (5, "sha256:y")
+    assert shards["b"].revision_floor == 5
 
 
 JSON = st.recursive(
