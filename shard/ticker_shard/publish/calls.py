@@ -113,31 +113,32 @@ class CallMaker:
         rows_max = min(call_rows, self._batcher.ticks_max)
         budget = min(budget, ROUND_CALLS_MAX * rows_max)
         rows, fresh = self._due_rows(name, outbox, budget=budget, now_ns=now_ns)
+        count = len(rows)
         blocked = outbox.blocked(now_ns=now_ns)
         more = max(len(outbox.deletes) - DELETES_PER_CALL_MAX, len(outbox.gaps) - GAPS_PER_CALL_MAX, 0) > 0
-        for start in range(0, max(len(rows), 1), rows_max):
+        for start in range(0, max(count, 1), rows_max):
             part = slice(start, start + rows_max)
             first = start == 0 and not blocked
             deletes = tuple(islice(outbox.deletes, DELETES_PER_CALL_MAX)) if first else ()
             gaps = tuple(outbox.gaps[:GAPS_PER_CALL_MAX]) if first else ()
-            if not len(rows) and not deletes and not gaps and not self._handover.beat_due(name, now_ns=now_ns):
+            if not count and not deletes and not gaps and not self._handover.beat_due(name, now_ns=now_ns):
                 break
             last = (
-                start + rows_max >= len(rows)
+                start + rows_max >= count
                 and not more
                 and len(deletes) == len(outbox.deletes)
                 and not outbox.repeats
                 and not self._batcher.queued(name)
             )
             mark = self._handover.begin_call(name, now_ns=now_ns, last=last)
-            numbered = bool(len(rows) or gaps)
+            numbered = bool(count or gaps)
             seq = outbox.seq
             outbox.seq += numbered
             for field in deletes:
                 del outbox.deletes[field]
             del outbox.gaps[: len(gaps)]
             holes = outbox.untold_holes() if start == 0 else b""
-            carried = rows if len(rows) <= rows_max else rows.take(part)
+            carried = rows if count <= rows_max else rows.take(part)
             takes = fields_to_take(carried.slot, table=self.table, taken=outbox.taken)
             outbox.sent[mark.n] = Parcel(
                 mark=mark,
