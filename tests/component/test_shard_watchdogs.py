@@ -27,6 +27,7 @@ from tests.support.shard_checks import differences
 from tests.support.simulator import SimulatorProcess, simulator
 from ticker_client.keys import gaps_key
 from ticker_crds import AssignmentTable
+from ticker_shard.feed.watchdogs import PATIENCE, PRIOR_S
 
 CHANNEL = "ticker:equity"
 KEY, TOKEN = "simkey1", "simtoken1"
@@ -106,6 +107,11 @@ def metric(shard: ShardProcess, name: str) -> float:
     return 0.0
 
 
+def modes_asked(sim: SimulatorProcess) -> int:
+    requests = [entry for entry in sim.control.history() if entry["kind"] == "request"]
+    return sum(entry["action"] == "mode" for entry in requests)
+
+
 def test_a_mute_feed_climbs_the_ladder_is_reported_and_forgiven(
     shard: ShardProcess, sim: SimulatorProcess, client: redis.Redis, table: AssignmentTable
 ) -> None:
@@ -126,6 +132,23 @@ def test_a_mute_feed_climbs_the_ladder_is_reported_and_forgiven(
     shard.wait_until(lambda: not wrong_rows(sim, client, table), "Redis holds what was sent", within_s=LONG_S)
     shard.wait_until(lambda: bool(gap_records(client)), "the hole has a record", within_s=LONG_S)
     assert all(record["cause"].startswith("mute") for record in gap_records(client)), gap_records(client)
+
+
+def test_two_instruments_in_a_still_market_are_asked_whether_they_answer_and_a_mute_socket_is_told_by_that(
+    tmp_path: Path, sim: SimulatorProcess, redis_url: str, client: redis.Redis, table: AssignmentTable
+) -> None:
+    two = a_table(1, table.instruments[:2])
+    with a_shard(tmp_path, sim, redis_url, two) as shard:
+        assert sim.control.pause(finish=True)
+        asked = modes_asked(sim)
+        shard.wait_until(lambda: modes_asked(sim) >= asked + 3, "it is asked again and again", within_s=LONG_S)
+        assert metric(shard, 'tickershard_feed_events_total{event="mute_resubscribe"}') == 0, "and it answers"
+
+        sim.control.fault("mute", api_key=KEY)
+
+        # By the rhythm of two instruments nobody would worry before minutes had passed.
+        assert LONG_S < PATIENCE * PRIOR_S / 2
+        shard.await_condition("Degraded", "True", "FeedMute", within_s=LONG_S)
 
 
 def test_a_frame_too_large_to_be_held_is_counted_and_its_hole_declared(
