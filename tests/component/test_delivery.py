@@ -108,7 +108,7 @@ def test_a_holder_killed_by_the_kernel_for_want_of_memory_leaves_what_sigkill_le
         history = judged(world)
         killed = group.kills
 
-    assert killed == 1
+    assert killed, "the eater may have been the next"
     assert doomed.shard.process.returncode == -signal.SIGKILL, "a container's exit code 137"
     assert "takeover" in {gap.cause for gap in history.gaps}
 
