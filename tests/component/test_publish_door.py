@@ -11,9 +11,10 @@ from tests.support.fence_calls import HELD, MEMBER, a_call, a_claim, a_door, giv
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.ticks import CHANNEL
 from ticker_client.keys import last_values_key
-from ticker_shard.publish.door import CALL, CLAIM, Door, RedisTroubleError
+from ticker_shard.publish.door import CALL, CLAIM, Door
 from ticker_shard.publish.fence import Accepted, Refused, TroubleKind, Unanswered
 from ticker_shard.publish.limits import SECOND_NS
+from ticker_shard.publish.trouble import RedisTroubleError
 
 
 @pytest.fixture

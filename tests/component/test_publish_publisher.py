@@ -107,6 +107,22 @@ async def test_a_connection_lost_while_the_loop_sleeps_is_noticed_by_the_next_fr
     pod.assert_books_balance()
 
 
+async def test_frames_of_one_long_turn_of_the_loop_do_not_wait_for_its_end(pods):
+    pod = await pods("pod1/1").start().holds()
+
+    def published_within_a_turn() -> bool:
+        """Frame after frame, and never back to the loop; it has to sleep at first, so this may take some tries."""
+        before, end_s = pod.publisher.ledger.published, time.monotonic() + 0.2
+        while pod.publisher.ledger.published == before and time.monotonic() < end_s:
+            pod.feed([0], 7)
+        return pod.publisher.ledger.published > before
+
+    await until(published_within_a_turn)
+
+    await until(lambda: pod.publisher.ledger.in_flight() == 0)
+    pod.assert_books_balance()
+
+
 async def test_a_fault_of_ours_while_the_loop_sleeps_ends_the_publisher(pods):
     broken = False
 

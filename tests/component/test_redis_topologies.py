@@ -19,10 +19,10 @@ from tests.support.ticks import CHANNEL, a_table
 from ticker_client import fence_key
 from ticker_client.keys import last_values_key
 from ticker_shard.publish.breaker import BreakerState
-from ticker_shard.publish.door import RedisTroubleError
 from ticker_shard.publish.doors import open_door
 from ticker_shard.publish.fence import TroubleKind
 from ticker_shard.publish.standing import Holdings
+from ticker_shard.publish.trouble import RedisTroubleError
 
 INSTRUMENTS = 50
 LONG_S = 60

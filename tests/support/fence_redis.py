@@ -14,9 +14,10 @@ from pathlib import Path
 import redis
 
 from ticker_client.keys import fence_key, last_values_key
-from ticker_shard.publish.door import ASSERT, CALL, CLAIM, FIELDS, Door, classify
+from ticker_shard.publish.door import ASSERT, CALL, CLAIM, FIELDS, Door
 from ticker_shard.publish.fence import Accepted, Answer, Call, Record, Refused, Request, parse_record
 from ticker_shard.publish.lanes import channel_of, lane_member, lane_name, split_lane
+from ticker_shard.publish.trouble import classify
 
 MEMBER = "pool.acc1"
 CLOCK = "test:clock"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -15,8 +17,8 @@ from ticker_shard.publish.replies import Replies
 class Wire(asyncio.WriteTransport):
     """The library's connection, logged in: a transport that keeps what is written."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, extra: dict[str, object]) -> None:
+        super().__init__(extra)
         self.written = b""
 
     def write(self, data) -> None:
@@ -29,9 +31,9 @@ class Wire(asyncio.WriteTransport):
 class Line:
     """Replies on a wire, and how often somebody was told."""
 
-    def __init__(self) -> None:
+    def __init__(self, **extra: object) -> None:
         self.told = 0
-        self.wire = Wire()
+        self.wire = Wire(extra)
         self.replies = Replies(self._tell)
         parser = SimpleNamespace(parse_error=BaseParser.parse_error)
         self.replies.begin(SimpleNamespace(_parser=parser, _writer=SimpleNamespace(transport=self.wire)))
@@ -157,3 +159,50 @@ async def test_after_the_end_by_ourselves_nobody_is_told(line):
     assert line.told == 0
     with pytest.raises(exceptions.ConnectionError):
         await line.replies.next()
+
+
+@pytest.fixture
+def redis_and_socket() -> Iterator[tuple[socket.socket, socket.socket]]:
+    redis, ours = socket.socketpair()
+    ours.setblocking(False)
+    with redis, ours:
+        yield redis, ours
+
+
+async def test_a_reply_that_has_come_is_seen_before_the_loop_turns(redis_and_socket):
+    redis, ours = redis_and_socket
+    line = Line(socket=ours)
+    line.replies.send(b"", replies=1)
+
+    line.replies.look()
+    assert line.told == 0
+    redis.sendall(b":7\r\n")
+    line.replies.look()
+
+    assert line.told == 1
+    assert line.replies.all_come() == [7]
+
+
+async def test_an_end_is_left_for_the_transport_to_find(redis_and_socket):
+    redis, ours = redis_and_socket
+    line = Line(socket=ours)
+    line.replies.send(b"", replies=1)
+
+    redis.close()
+    line.replies.look()
+
+    assert (line.told, line.replies.outstanding) == (0, 1)
+
+
+@pytest.mark.parametrize("when", ["under TLS", "after the end", "when nothing is awaited"])
+async def test_bytes_that_are_not_replies_of_this_connection_stay_where_they_are(redis_and_socket, when):
+    redis, ours = redis_and_socket
+    line = Line(socket=ours, sslcontext="a context") if when == "under TLS" else Line(socket=ours)
+    line.replies.send(b"", replies=0 if when == "when nothing is awaited" else 1)
+    if when == "after the end":
+        line.replies.end()
+
+    redis.sendall(b":7\r\n")
+    line.replies.look()
+
+    assert ours.recv(99) == b":7\r\n"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from redis import exceptions
 
-from ticker_shard.publish.door import classify
 from ticker_shard.publish.fence import TroubleKind
+from ticker_shard.publish.trouble import classify
 
 OF_REDIS_6 = "Error running script (call to f_e70acab8682): @user_script:40: @user_script: 40: -"
 OF_REDIS_7 = " script: e70acab8682, on @user_script:40."

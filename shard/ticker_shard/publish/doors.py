@@ -27,10 +27,11 @@ from redis.crc import key_slot
 from ticker_client.keys import last_values_key
 from ticker_shard.publish import fence
 from ticker_shard.publish.addresses import Address, Topology, parse_address
-from ticker_shard.publish.door import Door, RedisTroubleError, classify
+from ticker_shard.publish.door import Door
 from ticker_shard.publish.fence import Answer, Request, Trouble, TroubleKind
 from ticker_shard.publish.lanes import channel_of
 from ticker_shard.publish.limits import SECOND_NS
+from ticker_shard.publish.trouble import RedisTroubleError, classify
 
 
 class AnyDoor(Protocol):
@@ -54,6 +55,10 @@ class AnyDoor(Protocol):
 
     def post(self, requests: Sequence[Request]) -> None:
         """Send all requests, those of one channel in order, without waiting; `answered` or `collect` has to follow."""
+        ...
+
+    def look(self) -> None:
+        """Take in what answers have come, for whom the loop's next turn is too late."""
         ...
 
     def answered(self, requests: Sequence[Request]) -> list[Answer] | None:
@@ -143,6 +148,10 @@ class SentinelDoor:
         """Send all requests to the master."""
         self._door.post(requests)
 
+    def look(self) -> None:
+        """See what the master has answered."""
+        self._door.look()
+
     def answered(self, requests: Sequence[Request]) -> list[Answer] | None:
         """The master's answers, if they have come."""
         return self._door.answered(requests)
@@ -195,6 +204,9 @@ class ClusterDoor:
 
     def post(self, requests: Sequence[Request]) -> None:
         """Nothing leaves before `collect`: a node may have to be connected to first."""
+
+    def look(self) -> None:
+        """Nothing: `collect` has the answers."""
 
     def answered(self, requests: Sequence[Request]) -> list[Answer] | None:
         """Nothing: `collect` has the answers."""

@@ -7,11 +7,11 @@ it is encoded, so within a round Redis and this process work at the same time. T
 at a time, so calls leave in order, and a broken connection is one event that voids everything at once.
 
 Nearly every frame comes while the loop sleeps, and is not worth waking it (a task switch, three turns of asyncio and a
-timer cost a paced shard a quarter of its processor): the round is planned and written in `flush_hint`, and settled
-in the callback of the socket that brings the last answer. So while the loop sleeps it holds the connection out to them
-(`_open`), and takes it back when it wakes, together with a round that is still on its way (`_posted`). It is woken for
-all that is not plain: an error, a lost term, something owed; and it looks by itself once a beat, which is sooner than
-a call times out.
+timer cost a paced shard a quarter of its processor): the round is planned and written in `flush_hint`, and settled in
+the callback of the socket that brings the last answer, or of a frame that comes before the loop turns. So while the
+loop sleeps it holds the connection out to them (`_open`), and takes it back when it wakes, together with a round that
+is still on its way (`_posted`). It is woken for all that is not plain: an error, a lost term, something owed; and it
+looks by itself once a beat, which is sooner than a call times out.
 
 While Redis is away rows are kept, the newest per instrument; `offer` never waits for anything.
 """
@@ -34,7 +34,6 @@ from ticker_shard.publish.backpressure_log import LevelLog
 from ticker_shard.publish.breaker import REDIS, BreakerSettings, BreakerState, CircuitBreaker, Outcome
 from ticker_shard.publish.calls import NewestValues
 from ticker_shard.publish.core import PublisherCore
-from ticker_shard.publish.door import RedisTroubleError
 from ticker_shard.publish.doors import AnyDoor, open_door
 from ticker_shard.publish.encode import Encoder
 from ticker_shard.publish.fence import CONFIGURATION, Accepted, Answer, Request, Unanswered, trouble_of_redis
@@ -42,6 +41,7 @@ from ticker_shard.publish.gaps import Hole
 from ticker_shard.publish.handover import Phase
 from ticker_shard.publish.limits import MS_NS, SECOND_NS, TIMING, Timing
 from ticker_shard.publish.standing import Standing
+from ticker_shard.publish.trouble import RedisTroubleError
 from ticker_shard.ticks.instruments import InstrumentTable
 from ticker_shard.ticks.rows import Slots, TickRows
 
@@ -179,7 +179,9 @@ class RedisPublisher(Standing):
         self._core.batcher.frame_complete()
         if self._open is None:
             self._alarm.ring()
-        elif self._posted is None and not self._url_changed:
+        elif self._posted is not None:
+            self._open.look()
+        elif not self._url_changed:
             self._post_aside(self._open)
 
     def set_feed(self, warm: bool, *, socket: int | None = None) -> None:
@@ -380,8 +382,7 @@ class RedisPublisher(Standing):
         elif after is BreakerState.OPEN:
             if before is BreakerState.CLOSED:
                 self._core.redis_away(True)
-                trouble = self._trouble
-                level = logging.ERROR if trouble and trouble.kind in CONFIGURATION else logging.WARNING
+                level = logging.ERROR if (why := self._trouble) and why.kind in CONFIGURATION else logging.WARNING
                 _log.log(level, "Redis cannot be used", extra={"shard": self._shard, "cause": self.trouble})
             self._tell()
 
@@ -393,8 +394,7 @@ class RedisPublisher(Standing):
     def _tell(self) -> None:
         """Call `on_change` when something that others show has changed."""
         self._level_log.tell()
-        now = self._shown
-        if now != self._told:
+        if (now := self._shown) != self._told:
             self._told = now
             self._on_change()
         self._quiet = self.acknowledged == self._core.handover.revision and self._trouble is None

@@ -11,6 +11,7 @@ A reply that nobody awaits ends the connection: every later answer would be take
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -19,6 +20,7 @@ import hiredis
 from redis import exceptions
 
 _NOTHING: Final = object()  # the parser's word for "not enough data"
+_LOOK_BYTES: Final = 64 << 10
 
 
 class Replies(asyncio.Protocol):
@@ -43,6 +45,7 @@ class Replies(asyncio.Protocol):
         self._end: Exception | None = exceptions.ConnectionError("not connected")
         self._waiter: asyncio.Future[None] | None = None
         self._transport: asyncio.WriteTransport | None = None
+        self._file: int | None = None  # of a connection whose bytes are the replies themselves, while it lasts
         self._parser: Any = None
 
     def begin(self, connection: Any) -> None:
@@ -54,6 +57,9 @@ class Replies(asyncio.Protocol):
         )
         self._transport = connection._writer.transport  # the library's own, with its TLS
         self._transport.set_protocol(self)
+        plain = self._transport.get_extra_info("sslcontext") is None
+        socket = self._transport.get_extra_info("socket")
+        self._file = socket.fileno() if plain and socket is not None else None
         self._end = None
 
     def end(self) -> None:
@@ -81,6 +87,17 @@ class Replies(asyncio.Protocol):
         replies = list(self._come)
         self._come.clear()
         return replies
+
+    def look(self) -> None:
+        """Take in what has come by now, ahead of the loop: its turn may be long, when the broker sends a flood."""
+        if self._file is None or not self.outstanding:
+            return
+        try:
+            data = os.read(self._file, _LOOK_BYTES)
+        except OSError:  # nothing is there, or an end that the transport finds, too
+            return
+        if data:
+            self.data_received(data)
 
     async def next(self) -> Any:
         """The next reply; Redis's error to one command is an exception that is answered, not raised.
@@ -127,7 +144,7 @@ class Replies(asyncio.Protocol):
     # -- private
 
     def _broken(self, error: Exception) -> None:
-        self._end = self._end or error
+        self._end, self._file = self._end or error, None
         self._notify()
 
     def _notify(self) -> None:
