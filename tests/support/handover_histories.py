@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.support.handover_world import STEP_NS, Pod, World
+from ticker_shard.publish import fence
 from ticker_shard.publish.handover import Phase
 from ticker_shard.publish.limits import MS_NS, SECOND_NS, TIMING
 
@@ -377,6 +378,23 @@ def stopped_over_a_loss(make_world: MakeWorld) -> World:
     return world
 
 
+def late_assert_over_a_standstill(make_world: MakeWorld) -> World:
+    """A holder repairs its lost record and stands still; only when it runs again has the repair reached Redis."""
+    world = make_world()
+    holder = world.start()
+    for _ in range(40):
+        world.everybody()
+    world.redis_up(data=None)
+    world.step(holder)
+    world.step(holder, carried_out=0, late=True)
+    assert isinstance(world.late[0][1], fence.Assert), "nothing was repaired"
+    world.advance(TIMING.silent_ns + SECOND_NS)
+    world.step(holder, carried_out=0)
+    world.land_late()
+    world.heal()
+    return world
+
+
 def gauntlet(make_world: MakeWorld, *, seeds: int) -> None:
     """Every history there is."""
     rollouts(make_world, 1)
@@ -386,5 +404,6 @@ def gauntlet(make_world: MakeWorld, *, seeds: int) -> None:
     rewind_behind_a_lost_answer(make_world)
     undo_after_a_take_over(make_world, 1)
     stopped_over_a_loss(make_world)
+    late_assert_over_a_standstill(make_world)
     for seed in range(seeds):
         walk(make_world, seed)

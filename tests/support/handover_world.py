@@ -81,7 +81,7 @@ class World:
     channels: tuple[str, ...] = CHANNELS
     now_ns: int = 10**12
     pods: list[Pod] = field(default_factory=list)
-    late: list[Request] = field(default_factory=list)
+    late: list[tuple[int, Request]] = field(default_factory=list)  # sent when, and what
     up: bool = True
     prices: dict[int, int] = field(default_factory=dict)
     holders: dict[tuple[str, int], str] = field(default_factory=dict)  # (channel, epoch) -> the holder accepted there
@@ -168,14 +168,15 @@ class World:
         else:
             done = [self._execute(request) for request in requests[:carried_out]][:answered]
             if late:
-                self.late += requests[carried_out:]
+                self.late += [(sent_ns, request) for request in requests[carried_out:]]
             answers = [*done, *[LOST] * (len(requests) - len(done))]
         pod.core.settle_round(requests, answers, sent_ns=sent_ns, now_ns=self.now_ns, wall_ns=self.now_ns)
 
     def land_late(self, place: int = 0) -> None:
         """A request whose sender has long given up reaches Redis."""
         if self.late and self.up:
-            self._execute(self.late.pop(place % len(self.late)))
+            sent_ns, request = self.late.pop(place % len(self.late))
+            self._execute(request, sent_ns=sent_ns)
 
     def advance(self, ns: int) -> None:
         self.now_ns += ns
@@ -227,7 +228,7 @@ class World:
 
     # -- what must hold
 
-    def _execute(self, request: Request) -> Answer:
+    def _execute(self, request: Request, *, sent_ns: int | None = None) -> Answer:
         before = self.twin.record(request.channel)
         answer = self.twin.execute(request)
         match request, answer:
@@ -239,7 +240,8 @@ class World:
             case fence.Assert(), fence.Asserted():
                 if self.claimed.get((request.channel, request.holder)) == self.losses:
                     raise ViolationError(f"{request.holder} raised {before} to {request.epoch}, and nothing was lost")
-                if self.spoke.get((request.channel, request.holder), 0) < self._woke_ns(request.holder):
+                decided_ns = self.now_ns if sent_ns is None else sent_ns  # before it stood still, if it comes late
+                if self.spoke.get((request.channel, request.holder), 0) < self._woke_ns(request.holder) <= decided_ns:
                     raise ViolationError(f"{request.holder} stood still, and asserted what it held before")
                 self.spoke[request.channel, request.holder] = self.now_ns
             case fence.Claim(), fence.Claimed() if request.reason is ClaimReason.SILENT or request.expected is None:

@@ -18,6 +18,7 @@ from tests.support.handover_histories import (
     HandoverHistory,
     feed_lost,
     holder_and_standby,
+    late_assert_over_a_standstill,
     one_channel_taken,
     rewind_behind_a_lost_answer,
     rollouts,
@@ -58,7 +59,10 @@ def test_an_undo_right_after_a_take_over_never_leaves_a_channel_without_a_live_h
     assert newest_values(world) == market(world)
 
 
-@pytest.mark.parametrize("history", [slow_successor, feed_lost, one_channel_taken, rewind_behind_a_lost_answer])
+@pytest.mark.parametrize(
+    "history",
+    [slow_successor, feed_lost, one_channel_taken, rewind_behind_a_lost_answer, late_assert_over_a_standstill],
+)
 def test_a_channel_is_published_in_whatever_is_planned_or_lost(history):
     world = history(World)
 
