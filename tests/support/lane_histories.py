@@ -11,7 +11,7 @@ from random import Random
 
 from tests.support.handover_histories import KINDS, PODS_MAX, SeededFaults
 from tests.support.handover_world import STEP_NS
-from tests.support.lane_world import LanePod, LaneWorld, every_instrument_ticks
+from tests.support.lane_world import REFUSED_NS, LanePod, LaneWorld, every_instrument_ticks
 from ticker_crds.constants import SOCKETS_MAX
 from ticker_shard.publish.core import PublisherCore
 from ticker_shard.publish.handover import Phase
@@ -69,6 +69,26 @@ def roll_out(make_world: MakeWorld, serving: int, *coming: int) -> LaneWorld:
         old = new
     assert [sum(pod.core.ledger.dropped.values()) for pod in world.pods] == [0] * len(world.pods)
     assert [gap for call in world.twin.published for gap in call.gaps] == [], "nothing was missed, nothing is declared"
+    return world
+
+
+def early_successor(make_world: MakeWorld, *, after: int) -> LaneWorld:
+    """A roll-out begins soon after the first pod of an account has the first lane; perhaps not yet the second."""
+    world = make_world()
+    old = world.start(sockets=2)
+    while not old.core.handover.held:
+        world.everybody()
+    for _ in range(after):
+        world.everybody()
+    new = world.start(sockets=2)
+    ready_within = REFUSED_NS // STEP_NS  # well before a socket that was refused would be tried again
+    for _ in range(ready_within):
+        world.everybody()
+    assert new.core.handover.phase is Phase.STANDBY, f"{new.name} is not Ready: {new.core.handover.stages}"
+    world.sigterm(old)
+    for _ in range(ready_within + ROLL_TURNS):
+        every_instrument_ticks(world)
+        world.assert_one_voice()
     return world
 
 

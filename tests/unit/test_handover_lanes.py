@@ -18,6 +18,7 @@ from tests.support.lane_histories import (
     OVERLAPS,
     any_order,
     crash,
+    early_successor,
     lane_gauntlet,
     reassign,
     roll_out,
@@ -48,6 +49,16 @@ def test_a_rollout_leaves_no_instrument_without_a_voice_and_none_with_two(servin
     assert world.heard == {1}
     assert newest_values(world) == market(world)
     assert world.most == min(serving + coming, SOCKETS_MAX), "it used the places there are"
+
+
+@pytest.mark.parametrize("after", range(0, 20, 2))
+def test_a_pod_that_comes_before_the_second_lane_is_claimed_gets_ready_all_the_same(after):
+    world = early_successor(LaneWorld, after=after)
+
+    old, new = world.pods
+    assert old.core.handover.phase is Phase.GONE
+    assert holders_of_everything(world) == [new.name]
+    assert newest_values(world) == market(world)
 
 
 def test_rollouts_follow_one_another():

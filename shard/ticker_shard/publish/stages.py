@@ -146,10 +146,20 @@ class Stages:
         else:
             # The first of their sockets is closed before any of these is called leaving.
             theirs = len(alive) + (not all(alive.values()))
-        allowed = max(self.allowed, min(self.sockets, SOCKETS_MAX - theirs))
-        for socket in range(self.allowed + 1, allowed + 1):
-            self._feeds[socket].cold_since_ns = None  # it was not to deliver before
+        kept = self.allowed if len(unheld) < len(terms) else self._delivering()
+        allowed = max(kept, min(self.sockets, SOCKETS_MAX - theirs))
+        for socket in range(min(self.allowed, allowed) + 1, max(self.allowed, allowed) + 1):
+            feed = self._feeds[socket]
+            feed.cold_since_ns, feed.yielding = None, False  # it was not to deliver before, or is not any more
         self.allowed, self.known = allowed, True
+
+    def _delivering(self) -> int:
+        """Sockets that a process which holds nothing keeps, whatever the records say.
+
+        It may have been allowed more too early: one that has just started claims its first lane with both its sockets
+        open, and the next when its window of silence is over.
+        """
+        return max((socket for socket, feed in self._feeds.items() if feed.warm), default=1)
 
     def parts_due(self, terms: Mapping[str, ChannelTerm], *, wanted: Mapping[str, ChannelTerm], leaving: bool) -> int:
         """In how many lanes the instruments are to be.
