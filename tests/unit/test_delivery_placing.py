@@ -26,8 +26,10 @@ SIX = "aaabbb"  # whose each of six instruments is
 BOTH, ONE = frozenset("ab"), frozenset("a")
 
 
-def placed(owners: str, *, at_s: int, accounts: frozenset[str] = BOTH) -> Placement:
-    return Placement(at_s * SECOND_NS, {f"NSE:X{n}": owner for n, owner in enumerate(owners)}, accounts)
+def placed(
+    owners: str, *, at_s: int, accounts: frozenset[str] = BOTH, returned: frozenset[str] = frozenset()
+) -> Placement:
+    return Placement(at_s * SECOND_NS, {f"NSE:X{n}": owner for n, owner in enumerate(owners)}, accounts, returned)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,18 @@ def placed(owners: str, *, at_s: int, accounts: frozenset[str] = BOTH) -> Placem
         pytest.param(
             [placed("aaaaaa", at_s=0, accounts=ONE), placed("aaaaaa", at_s=1), placed("aaaabb", at_s=2),
              placed(SIX, at_s=3)], True, id="what comes back gets its share, step by step",
+        ),
+        pytest.param(
+            [placed("aaaaaa", at_s=0, accounts=ONE), placed(SIX, at_s=1, accounts=ONE, returned=frozenset("b"))], True,
+            id="what comes back between two looks has its share at the second",
+        ),
+        pytest.param(
+            [placed("aaaaaa", at_s=0, accounts=ONE), placed("aabbbb", at_s=1, accounts=ONE, returned=frozenset("b"))],
+            False, id="and no more than that",
+        ),
+        pytest.param(
+            [placed("aaaaaa", at_s=0, accounts=ONE), placed(SIX, at_s=1, accounts=ONE)], False,
+            id="what is not there gets nothing",
         ),
         pytest.param([placed("aaaabb", at_s=0), placed("aabbbb", at_s=1)], False, id="more than its share"),
         pytest.param([placed(SIX, at_s=0), placed("baaabb", at_s=1)], False, id="two change places"),
@@ -117,10 +131,13 @@ def test_a_look_at_a_pool_tells_what_is_where_and_who_is_there() -> None:
     list(pods.look())
     pool.state, pool.tables["a"]["X1"] = "Draining", Role.INCOMING
     list(pods.look())
+    pool.state = "Active"
+    list(pods.look())
 
-    before, after = pods.placements
+    before, after, back = pods.placements
     assert (before.owners, before.accounts) == ({"NSE:X0": "a", "NSE:X1": "b"}, {"a", "b"})
     assert (after.owners, after.accounts) == ({"NSE:X0": "a", "NSE:X1": "a"}, {"a"})
+    assert (back.accounts, back.returned) == ({"a"}, {"b"})
     assert pods.owners(CHANNEL) == {"a", "b"}, "b publishes until a does"
 
 

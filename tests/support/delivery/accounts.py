@@ -102,7 +102,7 @@ def least_moves(before: Placement, after: Placement, *, steady: frozenset[str]) 
     that went and came back may have lost everything.
     """
     owners = {symbol: before.owners.get(symbol, owner) for symbol, owner in after.owners.items()}
-    there = before.accounts | after.accounts
+    there = before.accounts | before.returned | after.accounts | after.returned
     orphans = sum(owner not in steady & after.accounts for owner in owners.values())
     loads = Counter(owners.values())
     share = len(owners) // len(there) if there else 0

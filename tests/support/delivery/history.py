@@ -211,11 +211,15 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """From `at_ns` on, which account owns each symbol, as planned, and which accounts were there to choose from."""
+    """From `at_ns` on, which account owns each symbol, as planned, and which accounts were there to choose from.
+
+    Those that have come back since the look before are apart: they may have been given their share, or lost everything.
+    """
 
     at_ns: int
     owners: Mapping[str, str]
     accounts: frozenset[str]
+    returned: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,8 @@ class Pods:
         self._owned = {account: _owned_channels(table) for account, table in tables.items()}
         before, self._turns = self._turns, turns(found)
         there = accounts_there(self._turns, before=before)
-        self.placements.append(Placement(time.monotonic_ns(), homes(tables), there))
+        returned = accounts_there(self._turns, before={}) - there
+        self.placements.append(Placement(time.monotonic_ns(), homes(tables), there, returned))
 
     def _follow(self, name: str, run: Run) -> None:
         if self.folder is None or run in self._logs:
