@@ -28,6 +28,7 @@ from typing import Final
 from ticker_crds import PUBLISHING_ROLES, AssignedInstrument, AssignmentTable, Channel, Encoding, Role
 from ticker_operator.model import (
     AccountView,
+    Acknowledgement,
     Drain,
     Health,
     Identity,
@@ -139,14 +140,9 @@ def account_facts(snapshot: PoolSnapshot, verdicts: Mapping[str, Verdict]) -> Po
     facts = {}
     for name in sorted({*known, *snapshot.shards, *snapshot.tables}):
         account, shard, table = known.get(name), snapshot.shard(name), snapshot.table(name).table
-        acknowledged = shard.report.acknowledged if shard.report is not None else None
-        matches = acknowledged is not None and table is not None and acknowledged.revision == table.revision
-        did = matches and acknowledged is not None and table is not None and acknowledged.digest == table.digest
-        passed = (
-            acknowledged is not None
-            and table is not None
-            and (acknowledged.barrier_revision, acknowledged.barrier_digest) == (table.revision, table.digest)
-        )
+        said = shard.report.acknowledged if shard.report is not None else Acknowledgement()
+        stored = None if table is None else (table.revision, table.digest)
+        did = (said.revision, said.digest) == stored
         verdict = verdicts.get(name, Verdict(Health.LOST))
         speechless = verdict.health in _SPEECHLESS and snapshot.now_ns - verdict.since_ns >= LATE_CALL_NS
         gone = shard.gone and (account is None or account.leaving)
@@ -155,12 +151,12 @@ def account_facts(snapshot: PoolSnapshot, verdicts: Mapping[str, Verdict]) -> Po
         acted = spoke and (table is not None or shard.revision_floor > 0)
         facts[name] = AccountFacts(
             acknowledged=did or gone,
-            past_barriers=passed,
-            unconfirmed=acknowledged.unconfirmed if acknowledged is not None else frozenset(),
+            past_barriers=(said.barrier_revision, said.barrier_digest) == stored,
+            unconfirmed=said.unconfirmed,
             gone=gone,
             serves=verdict.health.streams and not gone,
             unseen=acted and not did and not shard.gone and not speechless,
-            contradicts=matches and not did,
+            contradicts=table is not None and said.revision == table.revision and not did,
         )
     return PoolFacts.of(facts)
 
