@@ -192,7 +192,7 @@ class PublisherCore(CoreState):
                 case fence.Owned(channel):
                     if self.table is not None and self.handover.holds(channel):
                         settle_page(channel, self._outboxes[channel], answer, table=self.table, now_ns=now_ns)
-        if others and any(isinstance(answer, fence.Unanswered) for answer in others):
+        if any(isinstance(answer, fence.Unanswered) for answer in others):
             self.disconnected()
         self._forget_vanished()
         self._divide_anew(now_ns=now_ns, wall_ns=wall_ns)
