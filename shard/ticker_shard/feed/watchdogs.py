@@ -25,7 +25,8 @@ asked for is mute after `mute_ms`, however few instruments it carries. And one t
 rhythm or for want of one, is asked when three quarters of `mute_ms` have passed without a packet: the mode of what has
 come is set once more, which changes nothing, and is answered with the cached packet by a socket that still carries it.
 If nothing comes by `mute_ms`, the socket is mute. A question is believed in only where one was answered on the same
-connection, which is therefore asked early; so a broker that does not answer costs one message, and no alarm. A spell
+connection, which is therefore asked early; a broker that never answers costs a message whenever the socket has been
+quiet that long after a tick, and no alarm, unless a tick within a second of a question is taken for its answer. A spell
 that began with a missing answer ends with the next packet of any sort. Answers are no flow: a socket that answers and
 does not flow is judged by its rhythm.
 
