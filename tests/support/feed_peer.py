@@ -12,6 +12,7 @@ from random import Random
 import picows
 import pytest
 
+from tests.support.waiting import until_seen
 from ticker_crds import AssignedInstrument, AssignmentTable, Channel, Mode
 from ticker_shard.feed import ChangeKind, Credentials, FeedChange, FeedSettings, FeedStatus, KiteWebSocketPool
 
@@ -131,13 +132,7 @@ class Feed:
         """Wait for a condition; it is looked at on every event of the feed and otherwise now and then."""
         try:
             async with asyncio.timeout(DEADLINE_S):
-                while not condition():
-                    self.happened.clear()
-                    try:
-                        async with asyncio.timeout(0.02):  # the peer's side makes no event here
-                            await self.happened.wait()
-                    except TimeoutError:
-                        continue
+                await until_seen(condition, self.happened, look_s=0.02)  # the peer's side makes no event here
         except TimeoutError:
             pytest.fail(f"not within {DEADLINE_S} s: {what}; {self.status}; {self.changes[-5:]}")
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 from tests.support.simulator import SimulatorProcess
+from tests.support.waiting import until_seen
 from ticker_crds import AssignedInstrument, AssignmentTable, Channel, Mode
 from ticker_shard.feed import ChangeKind, Credentials, FeedChange, FeedSettings, FeedStatus, KiteWebSocketPool
 from ticker_shard.ticks import InstrumentState, ProcessedFrame, TickProcessor, build_instruments
@@ -81,13 +82,7 @@ class FeedShard:
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         try:
             async with asyncio.timeout(DEADLINE_S):
-                while not condition():
-                    self.happened.clear()
-                    try:
-                        async with asyncio.timeout(0.05):
-                            await self.happened.wait()
-                    except TimeoutError:
-                        continue
+                await until_seen(condition, self.happened, look_s=0.05)
         except TimeoutError:
             pytest.fail(f"not within {DEADLINE_S} s: {what}; {self.status}; {self.changes[-5:]}")
 
